@@ -1,0 +1,92 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every target is built in Swift 6 mode, and a warning is an error.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// Warnings of our own C are errors too.
+let strictC: [CSetting] = [.treatAllWarnings(as: .error)]
+
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let configuration: Target.Dependency = .product(name: "Configuration", package: "swift-configuration")
+let dequeModule: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
+let heapModule: Target.Dependency = .product(name: "HeapModule", package: "swift-collections")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let mustache: Target.Dependency = .product(name: "Mustache", package: "swift-mustache")
+let sha2: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
+
+// The floors of the house, lowest first. A target imports what its line names, and nothing of a later floor.
+let package = Package(
+    name: "kefu",
+    products: [
+        .executable(name: "intent-server", targets: ["IntentServer"]),
+        .executable(name: "dialogue-orchestrator", targets: ["DialogueOrchestrator"]),
+        // For Benchmarks/, which has a manifest of its own.
+        .library(name: "KefuLibraries", targets: ["Torch", "RPC", "RPCServices", "Redis", "Conversation", "Wire", "Tokenization", "Understanding", "Dialogue"]),
+    ],
+    dependencies: [
+        .package(path: "Sources/CTorch"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: ["JSON", "YAML", "CommandLineArguments"]),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/hummingbird-project/swift-mustache", from: "2.1.1"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ],
+    targets: [
+        // C: one C library each, behind a header that Swift can import. (CTorch is a package of its own: a shared library.)
+        .target(name: "CGRPC", cSettings: strictC, linkerSettings: [.linkedLibrary("grpc"), .linkedLibrary("gpr")]),
+        .target(name: "CHiredis", cSettings: strictC, linkerSettings: [.linkedLibrary("hiredis"), .linkedLibrary("event"), .linkedLibrary("event_pthreads")]),
+        .target(name: "CProtos", linkerSettings: [.linkedLibrary("protobuf-c")]),
+
+        // Handles: safe async Swift over one C library each. They know nothing of Kefu.
+        .target(name: "Torch", dependencies: [.product(name: "CTorch", package: "CTorch")], swiftSettings: strict),
+        .target(name: "RPC", dependencies: ["CGRPC"], swiftSettings: strict),
+        .target(name: "RPCServices", dependencies: ["CProtos", "RPC"], swiftSettings: strict),
+        .target(name: "Redis", dependencies: ["CHiredis"], swiftSettings: strict),
+
+        // Words: the problem's own words as values, and their form on the wire.
+        .target(name: "Conversation", swiftSettings: strict),
+        .target(name: "Wire", dependencies: ["CProtos", "Conversation"], swiftSettings: strict),
+
+        // Cores: what Kefu exists for, without a network.
+        .target(name: "Tokenization", swiftSettings: strict),
+        .target(name: "Batching", dependencies: [dequeModule, heapModule], swiftSettings: strict),
+        .target(name: "Understanding", dependencies: ["Batching", "Conversation", "Tokenization", sha2], swiftSettings: strict),
+        .target(name: "Dialogue", dependencies: ["Conversation", mustache, yams], swiftSettings: strict),
+
+        // Services: the cores behind gRPC, with the real parts plugged in.
+        .target(name: "ServiceKit", dependencies: ["RPC", "RPCServices", "Conversation", configuration, lifecycle, logging], swiftSettings: strict),
+        .target(name: "UnderstandingService", dependencies: ["RPC", "ServiceKit", "Torch", "Understanding", "Wire", lifecycle, logging], swiftSettings: strict),
+        .target(name: "DialogueService", dependencies: ["Dialogue", "RPC", "Redis", "ServiceKit", "Wire", lifecycle, logging], swiftSettings: strict),
+
+        // Programs: command line and composition only.
+        .executableTarget(name: "IntentServer", dependencies: ["UnderstandingService", "ServiceKit", argumentParser], swiftSettings: strict),
+        .executableTarget(name: "DialogueOrchestrator", dependencies: ["DialogueService", "ServiceKit", argumentParser], swiftSettings: strict),
+
+        // Tests: one target a library.
+        .target(name: "TestSupport", dependencies: ["Understanding", "Conversation"], path: "Tests/TestSupport", swiftSettings: strict),
+        .testTarget(name: "TorchTests", dependencies: ["Torch"], swiftSettings: strict),
+        .testTarget(name: "RPCTests", dependencies: ["RPC"], resources: [.copy("Certificates")], swiftSettings: strict),
+        .testTarget(name: "RPCServicesTests", dependencies: ["RPC", "RPCServices", "CProtos"], swiftSettings: strict),
+        .testTarget(name: "RedisTests", dependencies: ["Redis"], swiftSettings: strict),
+        .testTarget(name: "ConversationTests", dependencies: ["Conversation"], swiftSettings: strict),
+        .testTarget(name: "WireTests", dependencies: ["Wire", "CProtos", "Conversation"], swiftSettings: strict),
+        .testTarget(name: "TokenizationTests", dependencies: ["Tokenization"], swiftSettings: strict),
+        .testTarget(name: "BatchingTests", dependencies: ["Batching"], swiftSettings: strict),
+        .testTarget(name: "UnderstandingTests", dependencies: ["Understanding", "TestSupport"], swiftSettings: strict),
+        .testTarget(name: "DialogueTests", dependencies: ["Dialogue", "TestSupport"], swiftSettings: strict),
+        .testTarget(name: "ServiceKitTests", dependencies: ["ServiceKit", "RPC"], swiftSettings: strict),
+        .testTarget(name: "IntegrationTests", dependencies: ["UnderstandingService", "DialogueService", "RPC", "Redis", "Wire", "Torch", "TestSupport"], swiftSettings: strict),
+    ]
+)

@@ -1,0 +1,1 @@
+@main struct DialogueOrchestrator { static func main() {} }

@@ -1,0 +1,1 @@
+@main struct IntentServer { static func main() {} }
