@@ -17,6 +17,8 @@ public struct Message: Sendable, Hashable {
 
 /// The answer to one message.
 public struct Reply: Sendable, Hashable {
+    /// Whose message it answers.
+    public var uid: UserID
     /// The message's number.
     public var seq: UInt64
     /// What is said to the customer.
@@ -24,9 +26,9 @@ public struct Reply: Sendable, Hashable {
     /// Who wrote it.
     public var source: ReplySource
     /// What was understood; nil where recognition was out of reach.
-    public var recognition: Recognition?
+    public var recognition: RecognitionSummary?
     /// The session after this turn.
-    public var session: Session
+    public var session: SessionSnapshot
     /// This seq was answered before; nothing was changed.
     public var replayed: Bool
     /// The parts that were out of reach and had a stand-in: `understanding`, `chitchat`, `action`.
@@ -34,9 +36,10 @@ public struct Reply: Sendable, Hashable {
 
     /// A reply by its parts.
     public init(
-        seq: UInt64, text: String, source: ReplySource, recognition: Recognition?, session: Session, replayed: Bool = false,
-        degradedParts: [String] = []
+        uid: UserID, seq: UInt64, text: String, source: ReplySource, recognition: RecognitionSummary?, session: SessionSnapshot,
+        replayed: Bool = false, degradedParts: [String] = []
     ) {
+        self.uid = uid
         self.seq = seq
         self.text = text
         self.source = source
@@ -44,5 +47,84 @@ public struct Reply: Sendable, Hashable {
         self.session = session
         self.replayed = replayed
         self.degradedParts = degradedParts
+    }
+}
+
+/// What a client is told of a recognition.
+public struct RecognitionSummary: Sendable, Hashable {
+    /// The likeliest intent.
+    public var intent: Intent
+    /// The slots found, by position in the text.
+    public var slots: [SlotValue]
+    /// The model that answered, as `name@version`.
+    public var model: String
+
+    /// A summary by its parts.
+    public init(intent: Intent, slots: [SlotValue], model: String) {
+        self.intent = intent
+        self.slots = slots
+        self.model = model
+    }
+
+    /// The summary of `recognition`; nil where it names no intent.
+    public init?(_ recognition: Recognition) {
+        guard let intent = recognition.intents.first else { return nil }
+        self.init(intent: intent, slots: recognition.slots.map(\.value), model: recognition.model)
+    }
+}
+
+/// What a client is told of a session.
+public struct SessionSnapshot: Sendable, Hashable {
+    /// Whose conversation it is.
+    public var uid: UserID
+    /// Turns taken since the session began.
+    public var turns: UInt64
+    /// The highest seq answered.
+    public var lastSeq: UInt64
+    /// Filled so far, by name.
+    public var slots: [SlotValue]
+    /// The flow under way.
+    public var flow: String?
+    /// Interrupted flows that will resume, innermost last.
+    public var suspendedFlows: [String]
+    /// What the bot asked for.
+    public var awaiting: Awaiting
+    /// The last turns, oldest first.
+    public var history: [Turn]
+    /// A person has taken over.
+    public var handedOff: Bool
+    /// When the session began.
+    public var startedAt: Timestamp
+    /// When it last changed.
+    public var updatedAt: Timestamp
+    /// How long it still lives.
+    public var timeLeft: Duration
+
+    /// A snapshot by its parts.
+    public init(
+        uid: UserID, turns: UInt64, lastSeq: UInt64, slots: [SlotValue], flow: String?, suspendedFlows: [String], awaiting: Awaiting,
+        history: [Turn], handedOff: Bool, startedAt: Timestamp, updatedAt: Timestamp, timeLeft: Duration
+    ) {
+        self.uid = uid
+        self.turns = turns
+        self.lastSeq = lastSeq
+        self.slots = slots
+        self.flow = flow
+        self.suspendedFlows = suspendedFlows
+        self.awaiting = awaiting
+        self.history = history
+        self.handedOff = handedOff
+        self.startedAt = startedAt
+        self.updatedAt = updatedAt
+        self.timeLeft = timeLeft
+    }
+
+    /// What a client is told of `session`, which still lives for `timeLeft`.
+    public init(_ session: Session, timeLeft: Duration) {
+        self.init(
+            uid: session.uid, turns: session.turns, lastSeq: session.lastSeq, slots: session.slots.values.sorted { $0.name < $1.name },
+            flow: session.flows.last?.name, suspendedFlows: session.flows.dropLast().map(\.name), awaiting: session.awaiting,
+            history: session.history, handedOff: session.handedOff, startedAt: session.startedAt, updatedAt: session.updatedAt,
+            timeLeft: timeLeft)
     }
 }

@@ -43,6 +43,11 @@ public struct Timestamp: Sendable, Hashable, Comparable {
     /// A point in time by its Unix milliseconds.
     public init(milliseconds: Int64) { self.milliseconds = milliseconds }
 
+    /// The point in time that is `duration` later, to the millisecond.
+    public func advanced(by duration: Duration) -> Timestamp {
+        Timestamp(milliseconds: milliseconds + duration.components.seconds * 1000 + duration.components.attoseconds / 1_000_000_000_000_000)
+    }
+
     /// Earlier is less.
     public static func < (a: Timestamp, b: Timestamp) -> Bool { a.milliseconds < b.milliseconds }
 }

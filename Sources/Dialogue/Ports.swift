@@ -14,8 +14,8 @@ public protocol SessionStore: Sendable {
     /// The reply kept at a position of the session's ring of answered seqs; nil where it is no longer there.
     func reply(_ uid: UserID, seq: UInt64, position: Int, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> Reply?
 
-    /// Keeps a session and a reply in one step, if the stored version is still `expected` (nil: no session is stored).
-    func commit(_ reply: Reply, position: Int, expected: SessionVersion?, deadline: ContinuousClock.Instant?) async throws(ConversationError)
+    /// Keeps a session and a reply in one step, if what is stored is still `expected` (nil: no session is stored).
+    func commit(_ commit: SessionCommit, expected: SessionVersion?, deadline: ContinuousClock.Instant?) async throws(ConversationError)
         -> CommitResult
 
     /// The time that is left to the session of a user; nil where there is none. Does not extend it.
@@ -52,6 +52,23 @@ public struct VersionedSession: Sendable, Hashable {
     public init(session: Session, version: SessionVersion) {
         self.session = session
         self.version = version
+    }
+}
+
+/// The state after a turn, and the reply to it.
+public struct SessionCommit: Sendable, Hashable {
+    /// The session after the turn.
+    public var session: Session
+    /// The reply to keep.
+    public var reply: Reply
+    /// Where the reply is kept: a position of the session's ring of answered seqs.
+    public var position: Int
+
+    /// A commit by its parts.
+    public init(session: Session, reply: Reply, position: Int) {
+        self.session = session
+        self.reply = reply
+        self.position = position
     }
 }
 

@@ -463,11 +463,11 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__reply_request__field_d
     "uid",
     1,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_STRING,
+    PROTOBUF_C_TYPE_BYTES,
     0,   /* quantifier_offset */
     offsetof(Kefu__Dialogue__V1__ReplyRequest, uid),
     NULL,
-    &protobuf_c_empty_string,
+    NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
@@ -475,11 +475,11 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__reply_request__field_d
     "query",
     2,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_STRING,
+    PROTOBUF_C_TYPE_BYTES,
     0,   /* quantifier_offset */
     offsetof(Kefu__Dialogue__V1__ReplyRequest, query),
     NULL,
-    &protobuf_c_empty_string,
+    NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
@@ -527,11 +527,11 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__reply_response__field_
     "uid",
     1,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_STRING,
+    PROTOBUF_C_TYPE_BYTES,
     0,   /* quantifier_offset */
     offsetof(Kefu__Dialogue__V1__ReplyResponse, uid),
     NULL,
-    &protobuf_c_empty_string,
+    NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
@@ -551,11 +551,11 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__reply_response__field_
     "reply",
     3,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_STRING,
+    PROTOBUF_C_TYPE_BYTES,
     0,   /* quantifier_offset */
     offsetof(Kefu__Dialogue__V1__ReplyResponse, reply),
     NULL,
-    &protobuf_c_empty_string,
+    NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
@@ -623,11 +623,11 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__reply_response__field_
     "degraded_parts",
     9,
     PROTOBUF_C_LABEL_REPEATED,
-    PROTOBUF_C_TYPE_STRING,
+    PROTOBUF_C_TYPE_BYTES,
     offsetof(Kefu__Dialogue__V1__ReplyResponse, n_degraded_parts),
     offsetof(Kefu__Dialogue__V1__ReplyResponse, degraded_parts),
     NULL,
-    &protobuf_c_empty_string,
+    NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
@@ -682,11 +682,11 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__recognition__field_des
     "intent",
     1,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_STRING,
+    PROTOBUF_C_TYPE_BYTES,
     0,   /* quantifier_offset */
     offsetof(Kefu__Dialogue__V1__Recognition, intent),
     NULL,
-    &protobuf_c_empty_string,
+    NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
@@ -718,11 +718,11 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__recognition__field_des
     "model",
     4,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_STRING,
+    PROTOBUF_C_TYPE_BYTES,
     0,   /* quantifier_offset */
     offsetof(Kefu__Dialogue__V1__Recognition, model),
     NULL,
-    &protobuf_c_empty_string,
+    NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
@@ -730,11 +730,11 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__recognition__field_des
     "variant",
     5,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_STRING,
+    PROTOBUF_C_TYPE_BYTES,
     0,   /* quantifier_offset */
     offsetof(Kefu__Dialogue__V1__Recognition, variant),
     NULL,
-    &protobuf_c_empty_string,
+    NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
@@ -772,11 +772,11 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__slot_value__field_desc
     "name",
     1,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_STRING,
+    PROTOBUF_C_TYPE_BYTES,
     0,   /* quantifier_offset */
     offsetof(Kefu__Dialogue__V1__SlotValue, name),
     NULL,
-    &protobuf_c_empty_string,
+    NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
@@ -784,11 +784,11 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__slot_value__field_desc
     "value",
     2,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_STRING,
+    PROTOBUF_C_TYPE_BYTES,
     0,   /* quantifier_offset */
     offsetof(Kefu__Dialogue__V1__SlotValue, value),
     NULL,
-    &protobuf_c_empty_string,
+    NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
@@ -796,11 +796,11 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__slot_value__field_desc
     "normalized",
     3,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_STRING,
+    PROTOBUF_C_TYPE_BYTES,
     0,   /* quantifier_offset */
     offsetof(Kefu__Dialogue__V1__SlotValue, normalized),
     NULL,
-    &protobuf_c_empty_string,
+    NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
@@ -836,11 +836,11 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__session__field_descrip
     "uid",
     1,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_STRING,
+    PROTOBUF_C_TYPE_BYTES,
     0,   /* quantifier_offset */
     offsetof(Kefu__Dialogue__V1__Session, uid),
     NULL,
-    &protobuf_c_empty_string,
+    NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
@@ -884,11 +884,11 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__session__field_descrip
     "flow",
     5,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_STRING,
+    PROTOBUF_C_TYPE_BYTES,
     0,   /* quantifier_offset */
     offsetof(Kefu__Dialogue__V1__Session, flow),
     NULL,
-    &protobuf_c_empty_string,
+    NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
@@ -896,11 +896,11 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__session__field_descrip
     "awaiting",
     6,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_STRING,
+    PROTOBUF_C_TYPE_BYTES,
     0,   /* quantifier_offset */
     offsetof(Kefu__Dialogue__V1__Session, awaiting),
     NULL,
-    &protobuf_c_empty_string,
+    NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
@@ -968,11 +968,11 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__session__field_descrip
     "suspended_flows",
     12,
     PROTOBUF_C_LABEL_REPEATED,
-    PROTOBUF_C_TYPE_STRING,
+    PROTOBUF_C_TYPE_BYTES,
     offsetof(Kefu__Dialogue__V1__Session, n_suspended_flows),
     offsetof(Kefu__Dialogue__V1__Session, suspended_flows),
     NULL,
-    &protobuf_c_empty_string,
+    NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
@@ -1029,11 +1029,11 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__turn__field_descriptor
     "intent",
     2,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_STRING,
+    PROTOBUF_C_TYPE_BYTES,
     0,   /* quantifier_offset */
     offsetof(Kefu__Dialogue__V1__Turn, intent),
     NULL,
-    &protobuf_c_empty_string,
+    NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
@@ -1107,11 +1107,11 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__get_session_request__f
     "uid",
     1,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_STRING,
+    PROTOBUF_C_TYPE_BYTES,
     0,   /* quantifier_offset */
     offsetof(Kefu__Dialogue__V1__GetSessionRequest, uid),
     NULL,
-    &protobuf_c_empty_string,
+    NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
@@ -1145,11 +1145,11 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__end_session_request__f
     "uid",
     1,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_STRING,
+    PROTOBUF_C_TYPE_BYTES,
     0,   /* quantifier_offset */
     offsetof(Kefu__Dialogue__V1__EndSessionRequest, uid),
     NULL,
-    &protobuf_c_empty_string,
+    NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
@@ -1233,11 +1233,11 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__error__field_descripto
     "message",
     2,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_STRING,
+    PROTOBUF_C_TYPE_BYTES,
     0,   /* quantifier_offset */
     offsetof(Kefu__Dialogue__V1__Error, message),
     NULL,
-    &protobuf_c_empty_string,
+    NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },

@@ -43,33 +43,33 @@ typedef enum {
 struct  Grpc__Reflection__V1__ServerReflectionRequest
 {
   ProtobufCMessage base;
-  char *host;
+  ProtobufCBinaryData host;
   Grpc__Reflection__V1__ServerReflectionRequest__MessageRequestCase message_request_case;
   union {
-    char *file_by_filename;
-    char *file_containing_symbol;
+    ProtobufCBinaryData file_by_filename;
+    ProtobufCBinaryData file_containing_symbol;
     Grpc__Reflection__V1__ExtensionRequest *file_containing_extension;
-    char *all_extension_numbers_of_type;
+    ProtobufCBinaryData all_extension_numbers_of_type;
     /*
      * its content does not matter
      */
-    char *list_services;
+    ProtobufCBinaryData list_services;
   };
 };
 #define GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&grpc__reflection__v1__server_reflection_request__descriptor) \
-    , (char *)protobuf_c_empty_string, GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST__NOT_SET, {0} }
+    , {0,NULL}, GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST__NOT_SET, {0} }
 
 
 struct  Grpc__Reflection__V1__ExtensionRequest
 {
   ProtobufCMessage base;
-  char *containing_type;
+  ProtobufCBinaryData containing_type;
   int32_t extension_number;
 };
 #define GRPC__REFLECTION__V1__EXTENSION_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&grpc__reflection__v1__extension_request__descriptor) \
-    , (char *)protobuf_c_empty_string, 0 }
+    , {0,NULL}, 0 }
 
 
 typedef enum {
@@ -84,7 +84,7 @@ typedef enum {
 struct  Grpc__Reflection__V1__ServerReflectionResponse
 {
   ProtobufCMessage base;
-  char *valid_host;
+  ProtobufCBinaryData valid_host;
   Grpc__Reflection__V1__ServerReflectionRequest *original_request;
   Grpc__Reflection__V1__ServerReflectionResponse__MessageResponseCase message_response_case;
   union {
@@ -96,7 +96,7 @@ struct  Grpc__Reflection__V1__ServerReflectionResponse
 };
 #define GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&grpc__reflection__v1__server_reflection_response__descriptor) \
-    , (char *)protobuf_c_empty_string, NULL, GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE__NOT_SET, {0} }
+    , {0,NULL}, NULL, GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE__NOT_SET, {0} }
 
 
 struct  Grpc__Reflection__V1__FileDescriptorResponse
@@ -116,13 +116,13 @@ struct  Grpc__Reflection__V1__FileDescriptorResponse
 struct  Grpc__Reflection__V1__ExtensionNumberResponse
 {
   ProtobufCMessage base;
-  char *base_type_name;
+  ProtobufCBinaryData base_type_name;
   size_t n_extension_number;
   int32_t *extension_number;
 };
 #define GRPC__REFLECTION__V1__EXTENSION_NUMBER_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&grpc__reflection__v1__extension_number_response__descriptor) \
-    , (char *)protobuf_c_empty_string, 0,NULL }
+    , {0,NULL}, 0,NULL }
 
 
 struct  Grpc__Reflection__V1__ListServiceResponse
@@ -139,11 +139,11 @@ struct  Grpc__Reflection__V1__ListServiceResponse
 struct  Grpc__Reflection__V1__ServiceResponse
 {
   ProtobufCMessage base;
-  char *name;
+  ProtobufCBinaryData name;
 };
 #define GRPC__REFLECTION__V1__SERVICE_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&grpc__reflection__v1__service_response__descriptor) \
-    , (char *)protobuf_c_empty_string }
+    , {0,NULL} }
 
 
 struct  Grpc__Reflection__V1__ErrorResponse
@@ -153,11 +153,11 @@ struct  Grpc__Reflection__V1__ErrorResponse
    * google.rpc.Code
    */
   int32_t error_code;
-  char *error_message;
+  ProtobufCBinaryData error_message;
 };
 #define GRPC__REFLECTION__V1__ERROR_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&grpc__reflection__v1__error_response__descriptor) \
-    , 0, (char *)protobuf_c_empty_string }
+    , 0, {0,NULL} }
 
 
 /* Grpc__Reflection__V1__ServerReflectionRequest methods */

@@ -65,11 +65,11 @@ struct  Kefu__Dialogue__V1__ReplyRequest
   /*
    * 1 to 128 bytes of UTF-8
    */
-  char *uid;
+  ProtobufCBinaryData uid;
   /*
    * 1 to 512 Unicode scalars
    */
-  char *query;
+  ProtobufCBinaryData query;
   /*
    * the client's number of this message, rising within a session; 0: the server numbers it
    */
@@ -77,15 +77,15 @@ struct  Kefu__Dialogue__V1__ReplyRequest
 };
 #define KEFU__DIALOGUE__V1__REPLY_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__dialogue__v1__reply_request__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0 }
+    , {0,NULL}, {0,NULL}, 0 }
 
 
 struct  Kefu__Dialogue__V1__ReplyResponse
 {
   ProtobufCMessage base;
-  char *uid;
+  ProtobufCBinaryData uid;
   uint64_t seq;
-  char *reply;
+  ProtobufCBinaryData reply;
   Kefu__Dialogue__V1__ReplySource source;
   Kefu__Dialogue__V1__Recognition *recognition;
   /*
@@ -104,7 +104,7 @@ struct  Kefu__Dialogue__V1__ReplyResponse
    * "understanding", "chitchat", "action"
    */
   size_t n_degraded_parts;
-  char **degraded_parts;
+  ProtobufCBinaryData *degraded_parts;
   /*
    * on Converse only
    */
@@ -112,49 +112,49 @@ struct  Kefu__Dialogue__V1__ReplyResponse
 };
 #define KEFU__DIALOGUE__V1__REPLY_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__dialogue__v1__reply_response__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, KEFU__DIALOGUE__V1__REPLY_SOURCE__REPLY_SOURCE_UNSPECIFIED, NULL, NULL, 0, 0, 0,NULL, NULL }
+    , {0,NULL}, 0, {0,NULL}, KEFU__DIALOGUE__V1__REPLY_SOURCE__REPLY_SOURCE_UNSPECIFIED, NULL, NULL, 0, 0, 0,NULL, NULL }
 
 
 struct  Kefu__Dialogue__V1__Recognition
 {
   ProtobufCMessage base;
-  char *intent;
+  ProtobufCBinaryData intent;
   float confidence;
   size_t n_slots;
   Kefu__Dialogue__V1__SlotValue **slots;
   /*
    * "name@version"
    */
-  char *model;
+  ProtobufCBinaryData model;
   /*
    * of the running experiment; empty: none
    */
-  char *variant;
+  ProtobufCBinaryData variant;
 };
 #define KEFU__DIALOGUE__V1__RECOGNITION__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__dialogue__v1__recognition__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+    , {0,NULL}, 0, 0,NULL, {0,NULL}, {0,NULL} }
 
 
 struct  Kefu__Dialogue__V1__SlotValue
 {
   ProtobufCMessage base;
-  char *name;
+  ProtobufCBinaryData name;
   /*
    * as the user wrote it
    */
-  char *value;
-  char *normalized;
+  ProtobufCBinaryData value;
+  ProtobufCBinaryData normalized;
 };
 #define KEFU__DIALOGUE__V1__SLOT_VALUE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__dialogue__v1__slot_value__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+    , {0,NULL}, {0,NULL}, {0,NULL} }
 
 
 struct  Kefu__Dialogue__V1__Session
 {
   ProtobufCMessage base;
-  char *uid;
+  ProtobufCBinaryData uid;
   /*
    * turns taken since the session began
    */
@@ -168,11 +168,11 @@ struct  Kefu__Dialogue__V1__Session
   /*
    * the flow under way; empty: none
    */
-  char *flow;
+  ProtobufCBinaryData flow;
   /*
    * what the bot asked for: a slot's name, "confirm", or empty
    */
-  char *awaiting;
+  ProtobufCBinaryData awaiting;
   /*
    * the last 10 turns, oldest first
    */
@@ -192,45 +192,45 @@ struct  Kefu__Dialogue__V1__Session
    * interrupted flows that will resume, innermost last
    */
   size_t n_suspended_flows;
-  char **suspended_flows;
+  ProtobufCBinaryData *suspended_flows;
 };
 #define KEFU__DIALOGUE__V1__SESSION__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__dialogue__v1__session__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, 0, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, 0, 0, 0, 0, 0,NULL }
+    , {0,NULL}, 0, 0, 0,NULL, {0,NULL}, {0,NULL}, 0,NULL, 0, 0, 0, 0, 0,NULL }
 
 
 struct  Kefu__Dialogue__V1__Turn
 {
   ProtobufCMessage base;
   uint64_t seq;
-  char *intent;
+  ProtobufCBinaryData intent;
   float confidence;
   int64_t at_ms;
   Kefu__Dialogue__V1__ReplySource source;
 };
 #define KEFU__DIALOGUE__V1__TURN__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__dialogue__v1__turn__descriptor) \
-    , 0, (char *)protobuf_c_empty_string, 0, 0, KEFU__DIALOGUE__V1__REPLY_SOURCE__REPLY_SOURCE_UNSPECIFIED }
+    , 0, {0,NULL}, 0, 0, KEFU__DIALOGUE__V1__REPLY_SOURCE__REPLY_SOURCE_UNSPECIFIED }
 
 
 struct  Kefu__Dialogue__V1__GetSessionRequest
 {
   ProtobufCMessage base;
-  char *uid;
+  ProtobufCBinaryData uid;
 };
 #define KEFU__DIALOGUE__V1__GET_SESSION_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__dialogue__v1__get_session_request__descriptor) \
-    , (char *)protobuf_c_empty_string }
+    , {0,NULL} }
 
 
 struct  Kefu__Dialogue__V1__EndSessionRequest
 {
   ProtobufCMessage base;
-  char *uid;
+  ProtobufCBinaryData uid;
 };
 #define KEFU__DIALOGUE__V1__END_SESSION_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__dialogue__v1__end_session_request__descriptor) \
-    , (char *)protobuf_c_empty_string }
+    , {0,NULL} }
 
 
 struct  Kefu__Dialogue__V1__EndSessionResponse
@@ -250,11 +250,11 @@ struct  Kefu__Dialogue__V1__Error
    * google.rpc.Code
    */
   int32_t code;
-  char *message;
+  ProtobufCBinaryData message;
 };
 #define KEFU__DIALOGUE__V1__ERROR__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__dialogue__v1__error__descriptor) \
-    , 0, (char *)protobuf_c_empty_string }
+    , 0, {0,NULL} }
 
 
 /* Kefu__Dialogue__V1__ReplyRequest methods */

@@ -37,7 +37,7 @@ struct  Kefu__Store__V1__SessionState
   /*
    * names this session among the uid's sessions; part of idempotency keys
    */
-  char *id;
+  ProtobufCBinaryData id;
   uint64_t turns;
   uint64_t last_seq;
   size_t n_slots;
@@ -50,7 +50,7 @@ struct  Kefu__Store__V1__SessionState
   /*
    * a slot's name, "confirm", or empty
    */
-  char *awaiting;
+  ProtobufCBinaryData awaiting;
   /*
    * oldest first
    */
@@ -81,41 +81,41 @@ struct  Kefu__Store__V1__SessionState
 };
 #define KEFU__STORE__V1__SESSION_STATE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__store__v1__session_state__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, 0, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, 0,NULL, 0, 0, 0, 0,NULL, 0, 0, 0,NULL, 0 }
+    , {0,NULL}, 0, 0, 0,NULL, 0,NULL, {0,NULL}, 0,NULL, 0, 0, 0, 0,NULL, 0, 0, 0,NULL, 0 }
 
 
 struct  Kefu__Store__V1__Slot
 {
   ProtobufCMessage base;
-  char *name;
-  char *value;
-  char *normalized;
+  ProtobufCBinaryData name;
+  ProtobufCBinaryData value;
+  ProtobufCBinaryData normalized;
 };
 #define KEFU__STORE__V1__SLOT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__store__v1__slot__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+    , {0,NULL}, {0,NULL}, {0,NULL} }
 
 
 struct  Kefu__Store__V1__Flow
 {
   ProtobufCMessage base;
-  char *name;
+  ProtobufCBinaryData name;
   /*
    * slots already asked for, oldest first
    */
   size_t n_asked;
-  char **asked;
+  ProtobufCBinaryData *asked;
 };
 #define KEFU__STORE__V1__FLOW__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__store__v1__flow__descriptor) \
-    , (char *)protobuf_c_empty_string, 0,NULL }
+    , {0,NULL}, 0,NULL }
 
 
 struct  Kefu__Store__V1__Turn
 {
   ProtobufCMessage base;
   uint64_t seq;
-  char *intent;
+  ProtobufCBinaryData intent;
   float confidence;
   int64_t at_ms;
   /*
@@ -125,18 +125,18 @@ struct  Kefu__Store__V1__Turn
 };
 #define KEFU__STORE__V1__TURN__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__store__v1__turn__descriptor) \
-    , 0, (char *)protobuf_c_empty_string, 0, 0, 0 }
+    , 0, {0,NULL}, 0, 0, 0 }
 
 
 struct  Kefu__Store__V1__Count
 {
   ProtobufCMessage base;
-  char *name;
+  ProtobufCBinaryData name;
   uint32_t count;
 };
 #define KEFU__STORE__V1__COUNT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__store__v1__count__descriptor) \
-    , (char *)protobuf_c_empty_string, 0 }
+    , {0,NULL}, 0 }
 
 
 /* Kefu__Store__V1__SessionState methods */

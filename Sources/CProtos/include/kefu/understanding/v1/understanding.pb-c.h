@@ -91,12 +91,12 @@ struct  Kefu__Understanding__V1__UnderstandRequest
   /*
    * 1 to 512 Unicode scalars
    */
-  char *text;
+  ProtobufCBinaryData text;
   Kefu__Understanding__V1__Priority priority;
   /*
    * "name" or "name@version"; empty: the server's default
    */
-  char *model;
+  ProtobufCBinaryData model;
   /*
    * intents to return; 0: 3
    */
@@ -104,11 +104,11 @@ struct  Kefu__Understanding__V1__UnderstandRequest
   /*
    * echoed; needed on a stream
    */
-  char *request_id;
+  ProtobufCBinaryData request_id;
 };
 #define KEFU__UNDERSTANDING__V1__UNDERSTAND_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__understanding__v1__understand_request__descriptor) \
-    , (char *)protobuf_c_empty_string, KEFU__UNDERSTANDING__V1__PRIORITY__PRIORITY_UNSPECIFIED, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string }
+    , {0,NULL}, KEFU__UNDERSTANDING__V1__PRIORITY__PRIORITY_UNSPECIFIED, {0,NULL}, 0, {0,NULL} }
 
 
 struct  Kefu__Understanding__V1__UnderstandResponse
@@ -127,10 +127,10 @@ struct  Kefu__Understanding__V1__UnderstandResponse
   /*
    * "name@version" of the model that answered
    */
-  char *model;
+  ProtobufCBinaryData model;
   Kefu__Understanding__V1__Route route;
   Kefu__Understanding__V1__Timing *timing;
-  char *request_id;
+  ProtobufCBinaryData request_id;
   /*
    * on a stream only: this utterance failed, the stream goes on
    */
@@ -138,13 +138,13 @@ struct  Kefu__Understanding__V1__UnderstandResponse
 };
 #define KEFU__UNDERSTANDING__V1__UNDERSTAND_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__understanding__v1__understand_response__descriptor) \
-    , 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, KEFU__UNDERSTANDING__V1__ROUTE__ROUTE_UNSPECIFIED, NULL, (char *)protobuf_c_empty_string, NULL }
+    , 0,NULL, 0,NULL, {0,NULL}, KEFU__UNDERSTANDING__V1__ROUTE__ROUTE_UNSPECIFIED, NULL, {0,NULL}, NULL }
 
 
 struct  Kefu__Understanding__V1__Intent
 {
   ProtobufCMessage base;
-  char *name;
+  ProtobufCBinaryData name;
   /*
    * calibrated probability, 0 to 1
    */
@@ -152,21 +152,21 @@ struct  Kefu__Understanding__V1__Intent
 };
 #define KEFU__UNDERSTANDING__V1__INTENT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__understanding__v1__intent__descriptor) \
-    , (char *)protobuf_c_empty_string, 0 }
+    , {0,NULL}, 0 }
 
 
 struct  Kefu__Understanding__V1__Slot
 {
   ProtobufCMessage base;
-  char *name;
+  ProtobufCBinaryData name;
   /*
    * as written in the text
    */
-  char *value;
+  ProtobufCBinaryData value;
   /*
    * half-width, spaces removed, Chinese numerals and units in standard form
    */
-  char *normalized;
+  ProtobufCBinaryData normalized;
   /*
    * Unicode scalar offsets into the request's text: [start, end)
    */
@@ -176,7 +176,7 @@ struct  Kefu__Understanding__V1__Slot
 };
 #define KEFU__UNDERSTANDING__V1__SLOT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__understanding__v1__slot__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0 }
+    , {0,NULL}, {0,NULL}, {0,NULL}, 0, 0, 0 }
 
 
 struct  Kefu__Understanding__V1__Timing
@@ -208,11 +208,11 @@ struct  Kefu__Understanding__V1__Error
    * google.rpc.Code
    */
   int32_t code;
-  char *message;
+  ProtobufCBinaryData message;
 };
 #define KEFU__UNDERSTANDING__V1__ERROR__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__understanding__v1__error__descriptor) \
-    , 0, (char *)protobuf_c_empty_string }
+    , 0, {0,NULL} }
 
 
 struct  Kefu__Understanding__V1__ListModelsRequest
@@ -238,27 +238,27 @@ struct  Kefu__Understanding__V1__ListModelsResponse
 struct  Kefu__Understanding__V1__Model
 {
   ProtobufCMessage base;
-  char *name;
-  char *version;
+  ProtobufCBinaryData name;
+  ProtobufCBinaryData version;
   Kefu__Understanding__V1__ModelState state;
   protobuf_c_boolean is_default;
   /*
    * "cpu", "cuda:0"
    */
-  char *device;
+  ProtobufCBinaryData device;
   size_t n_intents;
-  char **intents;
+  ProtobufCBinaryData *intents;
   size_t n_slot_labels;
-  char **slot_labels;
+  ProtobufCBinaryData *slot_labels;
   uint64_t memory_bytes;
   /*
    * of the TorchScript file
    */
-  char *sha256;
+  ProtobufCBinaryData sha256;
 };
 #define KEFU__UNDERSTANDING__V1__MODEL__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__understanding__v1__model__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, KEFU__UNDERSTANDING__V1__MODEL_STATE__MODEL_STATE_UNSPECIFIED, 0, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, (char *)protobuf_c_empty_string }
+    , {0,NULL}, {0,NULL}, KEFU__UNDERSTANDING__V1__MODEL_STATE__MODEL_STATE_UNSPECIFIED, 0, {0,NULL}, 0,NULL, 0,NULL, 0, {0,NULL} }
 
 
 /* Kefu__Understanding__V1__UnderstandRequest methods */
