@@ -76,7 +76,7 @@ let package = Package(
 
         // Tests: one target a library.
         .target(name: "TestSupport", dependencies: ["Understanding", "Conversation"], path: "Tests/TestSupport", swiftSettings: strict),
-        .testTarget(name: "TorchTests", dependencies: ["Torch"], swiftSettings: strict),
+        .testTarget(name: "TorchTests", dependencies: ["Torch"], resources: [.copy("Resources")], swiftSettings: strict),
         .testTarget(name: "RPCTests", dependencies: ["RPC"], resources: [.copy("Certificates")], swiftSettings: strict),
         .testTarget(name: "RPCServicesTests", dependencies: ["RPC", "RPCServices", "CProtos"], swiftSettings: strict),
         .testTarget(name: "RedisTests", dependencies: ["Redis"], swiftSettings: strict),

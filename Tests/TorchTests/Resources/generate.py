@@ -1,0 +1,147 @@
+"""Writes the small model files of this folder and expected.json, the outputs that Python's torch gives for them.
+
+Run with the interpreter that has torch: python generate.py. The weights come from a fixed seed; the files are committed.
+"""
+
+import json
+import math
+import pathlib
+
+import torch
+from torch import Tensor, nn
+
+HERE = pathlib.Path(__file__).parent
+VOCABULARY, WIDTH, HEADS, INTENTS, SLOTS = 50, 16, 2, 5, 4
+
+
+class Identity(nn.Module):
+    """Gives its inputs back as floats: [B, S] and [B, S, 2]."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        return input_ids.float(), torch.stack([input_ids, attention_mask], dim=2).float()
+
+
+class Layer(nn.Module):
+    """One layer of a BERT encoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count, self.scale = HEADS, 1 / math.sqrt(WIDTH // HEADS)
+        self.query, self.key, self.value, self.output = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
+        self.up, self.down = nn.Linear(WIDTH, 2 * WIDTH), nn.Linear(2 * WIDTH, WIDTH)
+        self.first, self.second = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+
+    def heads(self, x: Tensor) -> Tensor:
+        return x.view(x.shape[0], x.shape[1], self.count, -1).transpose(1, 2)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        scores = self.heads(self.query(x)) @ self.heads(self.key(x)).transpose(2, 3) * self.scale
+        mixed = torch.softmax(scores + bias.to(scores.dtype), dim=-1) @ self.heads(self.value(x))
+        mixed = mixed.transpose(1, 2).flatten(2)
+        x = self.first(x + self.output(mixed))
+        return self.second(x + self.down(nn.functional.gelu(self.up(x))))
+
+
+class BertGRU(nn.Module):
+    """A BERT encoder, a bidirectional GRU, intent from the first position, slots from each. `shared` is one tensor under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.positions = nn.Embedding(VOCABULARY, WIDTH), nn.Embedding(64, WIDTH)
+        self.layer = Layer()
+        self.gru = nn.GRU(WIDTH, WIDTH // 2, batch_first=True, bidirectional=True)
+        self.intent, self.slots = nn.Linear(WIDTH, INTENTS), nn.Linear(WIDTH, SLOTS)
+        self.shared = nn.Linear(WIDTH, WIDTH)
+        self.tied = nn.Linear(WIDTH, WIDTH)
+        self.tied.weight = self.shared.weight
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        places = torch.arange(input_ids.shape[1], device=input_ids.device)
+        bias = (1 - attention_mask)[:, None, None, :].float() * -10000.0
+        x = self.layer(self.words(input_ids) + self.positions(places), bias)
+        x, _ = self.gru(self.tied(self.shared(x)))
+        return self.intent(x[:, 0]), self.slots(x)
+
+
+class OneOutput(nn.Module):
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return input_ids.float()
+
+
+class OneInput(nn.Module):
+    def forward(self, input_ids: Tensor) -> tuple[Tensor, Tensor]:
+        return input_ids.float(), input_ids.float()
+
+
+class WrongRank(nn.Module):
+    """Its second output has 2 dimensions instead of 3."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        return input_ids.float(), attention_mask.float()
+
+
+class IntegerOutput(nn.Module):
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        return input_ids, attention_mask[:, :, None]
+
+
+class Raises(nn.Module):
+    """Raises for rows that begin with 13."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        if int(input_ids[0, 0]) == 13:
+            raise ValueError("thirteen is not welcome")
+        return input_ids.float(), attention_mask[:, :, None].float()
+
+
+class WritesInputs(nn.Module):
+    """Adds 1 to its inputs where they are."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        input_ids.add_(1)
+        attention_mask[:, 0] = 7
+        return input_ids.float(), attention_mask[:, :, None].float()
+
+
+def batch(rows: int, length: int, seed: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(1, VOCABULARY, (rows, length), generator=generator)
+    lengths = torch.randint(1, length + 1, (rows, 1), generator=generator)
+    mask = (torch.arange(length)[None, :] < lengths).long()
+    return ids * mask, mask
+
+
+def main() -> None:
+    torch.manual_seed(20)
+    model = BertGRU().eval()
+    model.half().float()  # the values that float16 can hold
+    example = batch(2, 5, 0)
+    scripted, traced = torch.jit.script(model), torch.jit.trace(model, example)
+    for name, module in {"bert-gru-scripted": scripted, "bert-gru-traced": traced}.items():
+        module.save(str(HERE / f"{name}.pt"))
+        module.half().save(str(HERE / f"{name}-float16.pt"))
+        module.float()
+    for name, module in {
+        "identity": Identity(), "one-output": OneOutput(), "one-input": OneInput(), "wrong-rank": WrongRank(),
+        "integer-output": IntegerOutput(), "raises": Raises(), "writes-inputs": WritesInputs(),
+    }.items():
+        torch.jit.script(module).save(str(HERE / f"{name}.pt"))
+    whole = (HERE / "identity.pt").read_bytes()
+    (HERE / "truncated.pt").write_bytes(whole[: len(whole) // 2])
+    (HERE / "empty.pt").write_bytes(b"")
+    (HERE / "text.pt").write_text("This is no model.\n")
+
+    cases = []
+    for rows, length in [(1, 1), (1, 8), (2, 5), (3, 17), (8, 16), (4, 64)]:
+        ids, mask = batch(rows, length, 100 * rows + length)
+        with torch.inference_mode():
+            intent, slots = model(ids, mask)
+        cases.append({
+            "rows": rows, "length": length, "inputIDs": ids.flatten().tolist(), "attentionMask": mask.flatten().tolist(),
+            "intent": [round(x, 7) for x in intent.flatten().tolist()], "slots": [round(x, 7) for x in slots.flatten().tolist()],
+        })
+    (HERE / "expected.json").write_text(json.dumps(cases, separators=(",", ":")) + "\n")
+
+
+if __name__ == "__main__":
+    main()

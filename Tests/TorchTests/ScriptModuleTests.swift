@@ -1,0 +1,113 @@
+import Testing
+import Torch
+
+@Suite("Loaded modules")
+struct ScriptModuleTests {
+    @Test("the cases were read")
+    func casesAreThere() {
+        #expect(Fixture.cases.count == 6)
+    }
+
+    @Test("outputs equal those of Python, whatever the file stores", arguments: Fixture.forms, Fixture.cases)
+    func equalsPython(name: String, expected: Fixture.Case) throws {
+        let module = try ScriptModule(path: Fixture.path(name))
+        let outputs = try module.forward(
+            inputIDs: expected.inputIDs, attentionMask: expected.attentionMask, rows: expected.rows, length: expected.length)
+        #expect(outputs.map(\.shape) == [[expected.rows, 5], [expected.rows, expected.length, 4]])
+        #expect(largestDifference(outputs[0].values, expected.intent) < 1e-4)
+        #expect(largestDifference(outputs[1].values, expected.slots) < 1e-4)
+    }
+
+    @Test("a row of a batch gives what it gives alone")
+    func rowsAreIndependent() throws {
+        let module = try ScriptModule(path: Fixture.path("bert-gru-traced.pt"))
+        let batch = Fixture.cases[4]
+        let together = try module.forward(
+            inputIDs: batch.inputIDs, attentionMask: batch.attentionMask, rows: batch.rows, length: batch.length)
+        for row in 0..<batch.rows {
+            let range = row * batch.length..<(row + 1) * batch.length
+            let alone = try module.forward(
+                inputIDs: Array(batch.inputIDs[range]), attentionMask: Array(batch.attentionMask[range]), rows: 1, length: batch.length)
+            #expect(largestDifference(alone[0].values, Array(together[0].values[row * 5..<(row + 1) * 5])) < 1e-5)
+        }
+    }
+
+    @Test("bytes count converted tensors once each", arguments: Fixture.forms)
+    func parameterBytes(name: String) throws {
+        // 4 bytes each of: embeddings, layer, GRU, heads, and one 16 x 16 weight with two biases that two linear layers share.
+        let embeddings = 50 * 16 + 64 * 16
+        let layer = 4 * (16 * 16 + 16) + (32 * 16 + 32) + (16 * 32 + 16) + 4 * 16
+        let gru = 2 * (24 * 16 + 24 * 8 + 24 + 24)
+        let heads = (5 * 16 + 5) + (4 * 16 + 4)
+        let shared = 16 * 16 + 16 + 16
+        let module = try ScriptModule(path: Fixture.path(name))
+        #expect(module.parameterBytes == 4 * (embeddings + layer + gru + heads + shared))
+    }
+
+    @Test("bfloat16 computes where the CPU can, and is refused where it cannot")
+    func bfloat16() throws {
+        let path = Fixture.path("bert-gru-scripted-float16.pt")
+        guard Precision.bfloat16.isSupportedOnCPU else {
+            #expect(code { () throws(TorchError) in _ = try ScriptModule(path: path, precision: .bfloat16) } == .deviceUnavailable)
+            return
+        }
+        let exact = try ScriptModule(path: path)
+        let module = try ScriptModule(path: path, precision: .bfloat16)
+        #expect(module.parameterBytes == exact.parameterBytes / 2)
+        let batch = Fixture.cases[3]
+        let outputs = try module.forward(
+            inputIDs: batch.inputIDs, attentionMask: batch.attentionMask, rows: batch.rows, length: batch.length)
+        #expect(outputs.map(\.shape) == [[3, 5], [3, 17, 4]])
+        let difference = largestDifference(outputs[0].values, batch.intent)
+        #expect(difference > 0 && difference < 0.05)
+    }
+
+    @Test("inputs of any rank go in, and the caller's arrays stay as they are")
+    func inputsStay() throws {
+        let identity = try ScriptModule(path: Fixture.path("identity.pt"), signature: Signature(inputs: 2, outputRanks: [3, 4]))
+        let cube = try IntegerTensor(shape: [1, 2, 3], values: [1, -2, 3, 4, 5, 1 << 20])
+        #expect(try identity.forward([cube, cube])[0] == identity.forward([cube, cube])[0])
+        #expect(try identity.forward([cube, cube])[0].values == [1, -2, 3, 4, 5, 1_048_576])
+
+        let writer = try ScriptModule(path: Fixture.path("writes-inputs.pt"))
+        let ids: [Int64] = [1, 2, 3, 4]
+        let mask: [Int64] = [1, 1, 1, 0]
+        let outputs = try writer.forward(inputIDs: ids, attentionMask: mask, rows: 2, length: 2)
+        #expect(outputs[0].values == [2, 3, 4, 5] && outputs[1].values == [7, 1, 7, 0])
+        #expect(ids == [1, 2, 3, 4] && mask == [1, 1, 1, 0])
+    }
+
+    @Test("memory does not grow over 2,000 forward passes and 50 loads")
+    func memoryIsStable() async {
+        // In a process of its own: other tests allocate too.
+        await #expect(processExitsWith: .success) {
+            let batch = (ids: [Int64](repeating: 7, count: 16 * 64), mask: [Int64](repeating: 1, count: 16 * 64))
+            func run(_ count: Int) throws {
+                let module = try ScriptModule(path: Fixture.path("bert-gru-traced-float16.pt"))
+                for _ in 0..<count { _ = try module.forward(inputIDs: batch.ids, attentionMask: batch.mask, rows: 16, length: 64) }
+            }
+            try run(300)
+            for _ in 0..<10 { try run(1) }
+            let before = try #require(TorchRuntime.residentBytes)
+            try run(2000)
+            for _ in 0..<50 { try run(1) }
+            let after = try #require(TorchRuntime.residentBytes)
+            #expect(after - before < 4 << 20, "\(before) bytes before, \(after) after")
+        }
+    }
+
+    @Test("threads can be counted and set")
+    func threads() async {
+        await #expect(processExitsWith: .success) {
+            #expect(TorchRuntime.version.hasPrefix("2."))
+            #expect(TorchRuntime.intraOpThreads >= 1 && TorchRuntime.interOpThreads >= 1)
+            #expect(code { () throws(TorchError) in try TorchRuntime.setIntraOpThreads(0) } == .invalidArgument)
+            #expect(code { () throws(TorchError) in try TorchRuntime.setInterOpThreads(100_000) } == .invalidArgument)
+            try TorchRuntime.setIntraOpThreads(3)
+            #expect(TorchRuntime.intraOpThreads == 3)
+            try TorchRuntime.setInterOpThreads(2)
+            #expect(TorchRuntime.interOpThreads == 2)
+            #expect(code { () throws(TorchError) in try TorchRuntime.setInterOpThreads(3) } == .failed)
+        }
+    }
+}
