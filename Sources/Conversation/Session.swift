@@ -54,7 +54,7 @@ public struct Session: Sendable, Hashable {
 public struct FlowInProgress: Sendable, Hashable {
     /// The flow's name in the domain.
     public var name: String
-    /// The slots that this flow has asked for, oldest first.
+    /// What this flow has asked for of late, oldest first: slots' names, `confirm`, or `correction` (what is to be changed after a no).
     public var asked: [String]
 
     /// A flow by its name and what it asked for.
@@ -72,6 +72,8 @@ public enum Awaiting: Sendable, Hashable {
     case slot(String)
     /// A yes or no to what the bot is about to do.
     case confirmation
+    /// A yes or no to the offer of a person. (`confirm` in the public contract.)
+    case handoff
 }
 
 /// One turn of the history.

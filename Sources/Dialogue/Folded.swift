@@ -1,0 +1,111 @@
+/// A message as words are looked up in it: half-width, scalar by scalar, so that offsets point into the message as it was sent.
+struct Folded {
+    /// The message's own scalars.
+    let original: [Unicode.Scalar]
+    /// Half-width.
+    let scalars: [Unicode.Scalar]
+    /// Half-width and lower case.
+    let lowered: [Unicode.Scalar]
+    /// ``lowered`` without spaces, punctuation and emoji.
+    let compact: [Unicode.Scalar]
+
+    init(_ text: String) {
+        original = Array(text.unicodeScalars)
+        scalars = original.map(Self.halfWidth)
+        lowered = scalars.map(Self.lower)
+        compact = lowered.filter(Self.isWord)
+    }
+
+    /// `text` as words are compared: half-width, lower case.
+    static func lowered(_ text: String) -> [Unicode.Scalar] { text.unicodeScalars.map { lower(halfWidth($0)) } }
+
+    /// A code in standard form: half-width, without spaces and hyphens.
+    static func code(_ scalars: some Sequence<Unicode.Scalar>) -> [Unicode.Scalar] {
+        scalars.map(halfWidth).filter { $0 != " " && $0 != "-" && $0 != "\t" }
+    }
+
+    /// Whether `word` stands anywhere in the message.
+    func contains(_ word: [Unicode.Scalar]) -> Bool { position(of: word) != nil }
+
+    /// Where `word` first stands at or after `start`.
+    func position(of word: [Unicode.Scalar], from start: Int = 0) -> Int? {
+        guard let first = word.first, lowered.count >= word.count else { return nil }
+        var index = start
+        while index + word.count <= lowered.count {
+            if lowered[index] == first, word.indices.allSatisfy({ lowered[index + $0] == word[$0] }) { return index }
+            index += 1
+        }
+        return nil
+    }
+
+    /// `range` without the spaces and punctuation at its ends.
+    func trimmed(_ range: Range<Int>) -> Range<Int> {
+        var (lower, upper) = (range.lowerBound, range.upperBound)
+        while lower < upper, !Self.isWord(scalars[lower]) { lower += 1 }
+        while lower < upper, !Self.isWord(scalars[upper - 1]), scalars[upper - 1] != ")" { upper -= 1 }
+        return lower..<upper
+    }
+
+    /// The part of the message in `range`, as it was written.
+    func written(_ range: Range<Int>) -> String { Self.string(original[range]) }
+
+    static func string(_ scalars: some Sequence<Unicode.Scalar>) -> String {
+        var text = String.UnicodeScalarView()
+        text.append(contentsOf: scalars)
+        return String(text)
+    }
+
+    /// The runs of ASCII letters and digits, hyphens inside them included, that hold a digit. A message of nothing but digits and spaces is one run.
+    func tokens() -> [Range<Int>] {
+        let whole = trimmed(0..<scalars.count)
+        if !whole.isEmpty, scalars[whole].allSatisfy({ Self.isDigit($0) || $0 == " " || $0 == "-" }) { return [whole] }
+        var tokens: [Range<Int>] = []
+        var index = 0
+        while index < scalars.count {
+            guard Self.isLetterOrDigit(scalars[index]) else {
+                index += 1
+                continue
+            }
+            let start = index
+            var hasDigit = false
+            while index < scalars.count {
+                if Self.isDigit(scalars[index]) { hasDigit = true }
+                let goesOn = index + 1 < scalars.count && Self.isLetterOrDigit(scalars[index + 1])
+                guard Self.isLetterOrDigit(scalars[index]) || scalars[index] == "-" && goesOn else { break }
+                index += 1
+            }
+            if hasDigit { tokens.append(start..<index) }
+        }
+        return tokens
+    }
+
+    private static func halfWidth(_ scalar: Unicode.Scalar) -> Unicode.Scalar {
+        switch scalar.value {
+        case 0xFF01...0xFF5E: Unicode.Scalar(scalar.value - 0xFEE0) ?? scalar
+        case 0x3000: " "
+        default: scalar
+        }
+    }
+
+    private static func lower(_ scalar: Unicode.Scalar) -> Unicode.Scalar {
+        (0x41...0x5A).contains(scalar.value) ? Unicode.Scalar(scalar.value + 0x20) ?? scalar : scalar
+    }
+
+    private static func isDigit(_ scalar: Unicode.Scalar) -> Bool { (0x30...0x39).contains(scalar.value) }
+
+    private static func isLetterOrDigit(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.value {
+        case 0x30...0x39, 0x41...0x5A, 0x61...0x7A: true
+        default: false
+        }
+    }
+
+    /// No space, punctuation, symbol or emoji.
+    static func isWord(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.value {
+        case 0..<0x80: isLetterOrDigit(scalar)
+        case 0x80...0xBF, 0x2000...0x2BFF, 0x3000...0x303F, 0xFE00...0xFE6F, 0xFF00...0xFFEF, 0x1F000...0x1FAFF, 0xE0000...0xE0FFF: false
+        default: true
+        }
+    }
+}

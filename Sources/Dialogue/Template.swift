@@ -1,0 +1,86 @@
+import Conversation
+import Mustache
+
+/// One wording of a reply: plain text, or a Mustache template, compiled when the domain is loaded.
+struct Template: Sendable {
+    /// The wording as it was written.
+    let source: String
+    /// The compiled template; nil where the wording has no tag, and is said as it is.
+    private let compiled: MustacheTemplate?
+
+    /// - Throws: What Mustache says of a wording that it cannot parse.
+    init(_ source: String) throws {
+        self.source = source
+        // Replies are plain text: nothing is escaped for HTML.
+        compiled = source.contains("{{") ? try MustacheTemplate(string: "{{% CONTENT_TYPE:TEXT}}" + source) : nil
+    }
+
+    func render(_ variables: Variables) -> String {
+        compiled?.render(variables) ?? source
+    }
+
+    /// A variable or a section of a wording.
+    struct Tag: Hashable {
+        /// The tag as it was written, braces included.
+        var text: String
+        /// How often the same tag came before.
+        var occurrence: Int
+        /// `#`, `^`, `/`, another sign of Mustache, or nil for a variable.
+        var sign: Character?
+        /// What is between the braces, without the sign and the spaces.
+        var name: String
+    }
+
+    /// The tags of a wording in their order.
+    static func tags(of source: String) -> [Tag] {
+        var tags: [Tag] = []
+        var rest = Substring(source)
+        var seen: [String: Int] = [:]
+        while let open = rest.firstRange(of: "{{"), let close = rest[open.upperBound...].firstRange(of: "}}") {
+            let text = String(rest[open.lowerBound..<close.upperBound])
+            var name = rest[open.upperBound..<close.lowerBound]
+            var sign: Character?
+            if let first = name.first, !first.isLetter, first != "_", first != "." {
+                sign = first
+                name = name.dropFirst()
+            }
+            let trimmed = name.drop { $0 == " " }.split(separator: " ").joined(separator: " ")
+            tags.append(Tag(text: text, occurrence: seen[text, default: 0], sign: sign, name: trimmed))
+            seen[text, default: 0] += 1
+            rest = rest[close.upperBound...]
+        }
+        return tags
+    }
+}
+
+/// The wordings of one reply, of which one is chosen at a time.
+struct Wordings: Sendable {
+    let templates: [Template]
+
+    /// The wording for a seed. Seeds that follow each other give wordings that follow each other.
+    func template(seed: UInt64) -> Template? {
+        templates.isEmpty ? nil : templates[Int(seed % UInt64(templates.count))]
+    }
+}
+
+/// What a template can name: the slots, and what the reply itself brings.
+struct Variables: MustacheParent {
+    let slots: [String: SlotValue]
+    let codes: Set<String>
+    /// What the reply brings, ahead of the slots.
+    var extra: [(name: String, value: String)] = []
+
+    func child(named name: String) -> Any? {
+        for (key, value) in extra where key == name { return value.isEmpty ? nil : TemplateText(renderText: value) }
+        guard let slot = slots[name] else { return nil }
+        return TemplateText(renderText: codes.contains(name) ? slot.normalized : slot.value)
+    }
+}
+
+/// A text within a template. (A `String` would make Mustache look for its children by reflection.)
+private struct TemplateText: MustacheParent, MustacheCustomRenderable {
+    let renderText: String
+    let isNull = false
+
+    func child(named: String) -> Any? { nil }
+}
