@@ -1,0 +1,169 @@
+internal import CHiredis
+internal import Glibc
+internal import Synchronization
+
+/// What a resolver thread found for a host name.
+struct Resolution: Sendable {
+    /// The attempt that asked.
+    let attempt: Int
+    /// Numeric addresses, in the order in which they are to be tried.
+    let addresses: Result<[String], RedisError>
+}
+
+/// Where the callers' threads leave commands for the event-loop thread. It also counts what is under way, and bounds it.
+///
+/// A burst of commands wakes the loop once: only the first that finds it asleep writes to the eventfd.
+final class Inbox: Sendable {
+    /// What is not yet taken by the event loop.
+    struct Contents {
+        var requests: [Request] = []
+        var resolutions: [Resolution] = []
+        var isStopRequested = false
+    }
+
+    /// Whether the event loop is there to take commands.
+    enum Phase {
+        case idle, running, finished
+    }
+
+    private struct State {
+        var contents = Contents()
+        var phase = Phase.idle
+        /// The loop sleeps, or is about to: whoever adds something next must wake it.
+        var needsWake = false
+    }
+
+    /// The eventfd that wakes the loop; −1 where none could be made. Open for as long as the inbox lives.
+    let wakeDescriptor = chiredis_wake_descriptor()
+    private let state = Mutex(State())
+    private let pendingCommands = Atomic<Int>(0)
+    private let pendingBytes = Atomic<Int>(0)
+    private let maximumCommands: Int
+    private let maximumBytes: Int
+
+    init(maximumCommands: Int, maximumBytes: Int) {
+        self.maximumCommands = maximumCommands
+        self.maximumBytes = maximumBytes
+    }
+
+    deinit {
+        if wakeDescriptor >= 0 { close(wakeDescriptor) }
+    }
+
+    /// Leaves a request, or answers it where it cannot be taken.
+    ///
+    /// - Returns: The phase in which it was left.
+    func submit(_ request: Request) -> Phase {
+        if let error = reserve(bytes: request.command.count) {
+            request.answer(.failure(error))
+            return .finished
+        }
+        let (phase, wakes) = state.withLock { state in
+            if state.phase == .finished || state.contents.isStopRequested { return (Phase.finished, false) }
+            state.contents.requests.append(request)
+            defer { state.needsWake = false }
+            return (state.phase, state.needsWake)
+        }
+        if wakes { wake() }
+        if phase == .finished {
+            release(request)
+            request.answer(.failure(RedisError(.closed, "the client has ended: RedisClient.run() was cancelled")))
+        }
+        return phase
+    }
+
+    /// Gives back the place of a request that is no longer under way.
+    func release(_ request: Request) {
+        pendingCommands.subtract(1, ordering: .relaxed)
+        pendingBytes.subtract(request.command.count, ordering: .relaxed)
+    }
+
+    /// How many commands are under way.
+    var pendingCommandCount: Int { pendingCommands.load(ordering: .relaxed) }
+
+    /// Leaves the result of a name resolution.
+    func post(_ resolution: Resolution) {
+        change { $0.contents.resolutions.append(resolution) }
+    }
+
+    /// Asks the loop to end.
+    func requestStop() {
+        change { $0.contents.isStopRequested = true }
+    }
+
+    /// Marks the loop as there.
+    ///
+    /// - Returns: False where it was there before.
+    func start() -> Bool {
+        state.withLock { state in
+            guard state.phase == .idle else { return false }
+            state.phase = .running
+            return true
+        }
+    }
+
+    /// Refuses everything from now on.
+    ///
+    /// - Returns: The requests that nobody has taken.
+    func finish() -> [Request] {
+        state.withLock { state in
+            state.phase = .finished
+            defer { state.contents = Contents() }
+            return state.contents.requests
+        }
+    }
+
+    /// Takes what is there. `spare` is an empty buffer to go on with. The loop calls it when it is awake.
+    func take(spare: [Request]) -> Contents {
+        state.withLock { state in
+            state.needsWake = false
+            let contents = state.contents
+            state.contents = Contents(requests: spare, resolutions: [], isStopRequested: contents.isStopRequested)
+            return contents
+        }
+    }
+
+    /// Tells the callers that the loop is about to sleep.
+    ///
+    /// - Returns: False where something has come meanwhile: then the loop must not sleep.
+    func prepareToSleep(knowsOfStop: Bool) -> Bool {
+        state.withLock { state in
+            let contents = state.contents
+            state.needsWake = contents.requests.isEmpty && contents.resolutions.isEmpty && contents.isStopRequested == knowsOfStop
+            return state.needsWake
+        }
+    }
+
+    /// Tells the callers that the loop is awake and will look into the inbox before it sleeps again.
+    func markAwake() {
+        state.withLock { $0.needsWake = false }
+    }
+
+    private func change(_ body: (inout State) -> Void) {
+        let wakes = state.withLock { state in
+            body(&state)
+            defer { state.needsWake = false }
+            return state.needsWake
+        }
+        if wakes { wake() }
+    }
+
+    private func wake() {
+        var one: UInt64 = 1
+        // It can fail only where the counter is full, and then the loop is awake already.
+        _ = write(wakeDescriptor, &one, 8)
+    }
+
+    private func reserve(bytes: Int) -> RedisError? {
+        let commands = pendingCommands.add(1, ordering: .relaxed).newValue
+        let total = pendingBytes.add(bytes, ordering: .relaxed).newValue
+        if commands <= maximumCommands, total <= maximumBytes { return nil }
+        pendingCommands.subtract(1, ordering: .relaxed)
+        pendingBytes.subtract(bytes, ordering: .relaxed)
+        return RedisError(
+            .overloaded,
+            commands > maximumCommands
+                ? "\(maximumCommands) commands are under way already"
+                : "\(maximumBytes) bytes of commands would be exceeded by \(bytes) more")
+    }
+}

@@ -1,0 +1,122 @@
+/// A client of one Redis server: many callers share one connection, and their commands are pipelined on it.
+///
+/// ``run()`` owns the connection and the thread that serves it; commands may be sent from anywhere while it runs. Commands that come
+/// before wait for it within their time-out; commands that come after its end are refused. A connection that is lost is made again, with
+/// growing waits; commands that were not sent yet wait for that within their time-out, and those that were sent fail with
+/// ``RedisError/Code/connectionLost``, because sending them twice could run them twice.
+///
+/// Time-outs and cancellation end the wait, not the command: the server may run a command that nobody waits for any more
+/// (``RedisError/mayHaveRun``). A command that blocks on the server (`BLPOP`, a slow script) holds up all callers of the client.
+public final class RedisClient: Sendable {
+    /// How the client was configured.
+    public let configuration: Configuration
+    private let inbox: Inbox
+
+    /// A client that connects once ``run()`` is called.
+    public init(_ configuration: Configuration) {
+        self.configuration = configuration
+        inbox = Inbox(maximumCommands: configuration.maximumPendingCommands, maximumBytes: configuration.maximumPendingBytes)
+    }
+
+    /// Serves commands until the task is cancelled.
+    ///
+    /// After cancellation new commands are refused, commands that were sent have the time of one command (``Configuration/commandTimeout``) to
+    /// be answered, and it returns when every caller has its answer. It may be called once.
+    public func run() async {
+        precondition(inbox.start(), "RedisClient.run() may be called once")
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+                let (configuration, inbox) = (configuration, inbox)
+                let isStarted = startDetachedThread {
+                    Self.serve(configuration, inbox)
+                    continuation.resume()
+                }
+                if !isStarted {
+                    Self.refuse(inbox)
+                    continuation.resume()
+                }
+            }
+        } onCancel: {
+            inbox.requestStop()
+        }
+    }
+
+    /// Sends a command and waits for its reply.
+    ///
+    /// - Parameter command: The command's words: its name and its arguments.
+    /// - Parameter deadline: When to stop waiting; without it, ``Configuration/commandTimeout`` from now.
+    /// - Throws: ``RedisError``; an error reply of the server is a ``RedisError/Code/serverError``.
+    public nonisolated(nonsending) func send(
+        _ command: [RedisBytes], deadline: ContinuousClock.Instant? = nil
+    ) async throws(RedisError) -> RedisValue {
+        if let refusal = SharedConnection.refusal(of: command) { throw refusal }
+        return try await perform(CommandEncoder.encode(command), deadline: deadline ?? .now + configuration.commandTimeout)
+    }
+
+    /// Sends a command and waits for its reply. See ``send(_:deadline:)-([RedisBytes],_)``.
+    public nonisolated(nonsending) func send(
+        _ command: RedisBytes..., deadline: ContinuousClock.Instant? = nil
+    ) async throws(RedisError) -> RedisValue {
+        try await send(command, deadline: deadline)
+    }
+
+    /// Runs a script and waits for its reply. The script is sent by its digest, and in full where the server does not know it.
+    ///
+    /// - Parameter deadline: When to stop waiting; without it, ``Configuration/commandTimeout`` from now.
+    /// - Throws: ``RedisError``. An error that a script raises may have come after some of its writes.
+    public nonisolated(nonsending) func evaluate(
+        _ script: RedisScript, keys: [RedisBytes] = [], arguments: [RedisBytes] = [], deadline: ContinuousClock.Instant? = nil
+    ) async throws(RedisError) -> RedisValue {
+        let deadline = deadline ?? .now + configuration.commandTimeout
+        do {
+            return try await perform(script.encodeCallByDigest(keys: keys, arguments: arguments), deadline: deadline)
+        } catch  where error.serverPrefix == "NOSCRIPT" {
+            return try await perform(script.encodeCallBySource(keys: keys, arguments: arguments), deadline: deadline)
+        }
+    }
+
+    /// How many commands are under way, those included that nobody waits for any more but that the server still has to answer.
+    public var pendingCommandCount: Int { inbox.pendingCommandCount }
+
+    private nonisolated(nonsending) func perform(
+        _ command: [UInt8], deadline: ContinuousClock.Instant
+    ) async throws(RedisError) -> RedisValue {
+        let request = Request(command: command, deadline: deadline)
+        let answer = await withTaskCancellationHandler {
+            await withUnsafeContinuation { continuation in
+                guard request.wait(with: continuation) else { return }
+                if inbox.submit(request) == .idle { expire(request) }
+            }
+        } onCancel: {
+            request.cancel()
+        }
+        return try answer.get()
+    }
+
+    /// Looks after the deadline of a request for as long as no event loop does.
+    private func expire(_ request: Request) {
+        Task {
+            try? await Task.sleep(until: request.deadline, clock: .continuous)
+            request.fail { sent in
+                RedisError(
+                    .timedOut, sent ? "no reply in time; the command may have run" : "RedisClient.run() was not called in time",
+                    mayHaveRun: sent)
+            }
+        }
+    }
+
+    private static func serve(_ configuration: Configuration, _ inbox: Inbox) {
+        Signals.blockBrokenPipe()
+        guard inbox.wakeDescriptor >= 0, let loop = EventLoop() else { return refuse(inbox) }
+        Driver(configuration, inbox: inbox, loop: loop).run()
+    }
+
+    /// Answers everybody where there is no thread or no event loop to serve them.
+    private static func refuse(_ inbox: Inbox) {
+        let error = RedisError(.closed, "no event loop could be made: the process has no descriptors, threads or memory left")
+        for request in inbox.finish() {
+            inbox.release(request)
+            request.answer(.failure(error))
+        }
+    }
+}
