@@ -1,0 +1,116 @@
+import CGRPC
+
+/// How a server's connections are secured.
+public enum ServerSecurity: Sendable {
+    /// Not at all.
+    case plaintext
+    /// With TLS. Each part is PEM. With `clientAuthority` (mTLS) a client must show a certificate that comes from it.
+    case tls(certificateChain: [UInt8], privateKey: [UInt8], clientAuthority: [UInt8]? = nil)
+}
+
+/// How a channel's connections are secured.
+public enum ChannelSecurity: Sendable {
+    /// Not at all.
+    case plaintext
+    /// With TLS. Each part is PEM.
+    ///
+    /// - `authority`: the certificates that the server's must come from; nil: those that the gRPC core finds on the system.
+    /// - `clientCertificateChain`, `clientKey`: what the client shows (mTLS); both or none.
+    /// - `overrideServerName`: the name that the server's certificate must carry, where it is not the target's.
+    case tls(
+        authority: [UInt8]? = nil, clientCertificateChain: [UInt8]? = nil, clientKey: [UInt8]? = nil, overrideServerName: String? = nil)
+}
+
+/// Certificates and a key as the core takes them.
+struct PEM {
+    private var authorities: [CChar]?
+    private var chain: [CChar]?
+    private var key: [CChar]?
+
+    init(authorities: [UInt8]?, chain: [UInt8]?, key: [UInt8]?) throws(RPCError) {
+        self.authorities = try Self.text(authorities, of: "the authority", marker: "CERTIFICATE-----")
+        self.chain = try Self.text(chain, of: "the certificate chain", marker: "CERTIFICATE-----")
+        self.key = try Self.text(key, of: "the private key", marker: "PRIVATE KEY-----")
+        if (chain == nil) != (key == nil) {
+            throw RPCError(.invalidArgument, "a certificate chain and a private key belong together, and one is missing")
+        }
+    }
+
+    func withUnsafeTLS<Result>(_ body: (UnsafePointer<cgrpc_tls>) -> Result) -> Result {
+        Self.withPointer(authorities) { authorities in
+            Self.withPointer(chain) { chain in
+                Self.withPointer(key) { key in
+                    var tls = cgrpc_tls(authorities: authorities, certificate_chain: chain, private_key: key)
+                    return withUnsafePointer(to: &tls, body)
+                }
+            }
+        }
+    }
+
+    private static func withPointer<Result>(_ text: [CChar]?, _ body: (UnsafePointer<CChar>?) -> Result) -> Result {
+        guard let text else { return body(nil) }
+        return text.withUnsafeBufferPointer { body($0.baseAddress) }
+    }
+
+    /// PEM as a C string.
+    private static func text(_ bytes: [UInt8]?, of part: String, marker: String) throws(RPCError) -> [CChar]? {
+        guard let bytes else { return nil }
+        guard !bytes.contains(0), String(decoding: bytes, as: UTF8.self).contains(marker) else {
+            throw RPCError(.invalidArgument, "\(part) is not PEM: '\(marker)' was not found in its \(bytes.count) bytes")
+        }
+        return bytes.map { CChar(bitPattern: $0) } + [0]
+    }
+}
+
+/// Settings for the core, by its names.
+struct CoreArguments {
+    private enum Value {
+        case integer(Int32)
+        case string(String)
+    }
+
+    private var values: [(key: String, value: Value)] = []
+
+    mutating func set(_ key: String, _ value: Int) { values.append((key, .integer(Int32(clamping: value)))) }
+
+    mutating func set(_ key: String, _ value: Bool) { set(key, value ? 1 : 0) }
+
+    mutating func set(_ key: String, _ value: String) { values.append((key, .string(value))) }
+
+    /// In milliseconds, rounded up.
+    mutating func set(_ key: String, _ value: Duration?) {
+        guard let value else { return }
+        set(key, value.roundedUpMilliseconds)
+    }
+
+    func withUnsafeArguments<Result>(_ body: (OpaquePointer) -> Result) -> Result {
+        let arguments = cgrpc_arguments_create()
+        defer { cgrpc_arguments_destroy(arguments) }
+        for (key, value) in values {
+            switch value {
+            case .integer(let integer): cgrpc_arguments_add_integer(arguments, key, integer)
+            case .string(let string): cgrpc_arguments_add_string(arguments, key, string)
+            }
+        }
+        // `cgrpc_arguments_create` never returns NULL.
+        return body(arguments!)
+    }
+}
+
+extension Duration {
+    /// Whole milliseconds, rounded up; at the ends of Int it stays there.
+    var roundedUpMilliseconds: Int {
+        let (seconds, attoseconds) = components
+        let (whole, overflow) = seconds.multipliedReportingOverflow(by: 1000)
+        if overflow { return seconds < 0 ? .min : .max }
+        return Int(whole) + Int((attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000)
+    }
+
+    /// Nanoseconds; beyond some 146 years without end, and never less than zero.
+    var timeout: Int64 {
+        let (seconds, attoseconds) = components
+        if seconds < 0 || attoseconds < 0 { return 0 }
+        if seconds > 4_600_000_000 { return .max }
+        return seconds * 1_000_000_000 + attoseconds / 1_000_000_000
+    }
+}
