@@ -21,6 +21,8 @@ let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let mustache: Target.Dependency = .product(name: "Mustache", package: "swift-mustache")
 let sha2: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+let systemPackage: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let unixSignals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 
 // The floors of the house, lowest first. A target imports what its line names, and nothing of a later floor.
@@ -30,7 +32,9 @@ let package = Package(
         .executable(name: "intent-server", targets: ["IntentServer"]),
         .executable(name: "dialogue-orchestrator", targets: ["DialogueOrchestrator"]),
         // For Benchmarks/, which has a manifest of its own.
-        .library(name: "KefuLibraries", targets: ["Torch", "RPC", "RPCServices", "Redis", "Conversation", "Wire", "Tokenization", "Understanding", "Dialogue"]),
+        .library(
+            name: "KefuLibraries",
+            targets: ["Torch", "RPC", "RPCServices", "Redis", "Conversation", "Wire", "Tokenization", "Understanding", "Dialogue"]),
     ],
     dependencies: [
         .package(path: "Sources/CTorch"),
@@ -39,6 +43,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: ["JSON", "YAML", "CommandLineArguments"]),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/hummingbird-project/swift-mustache", from: "2.1.1"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
@@ -46,18 +51,21 @@ let package = Package(
     targets: [
         // C: one C library each, behind a header that Swift can import. (CTorch is a package of its own: a shared library.)
         .target(name: "CGRPC", cSettings: strictC, linkerSettings: [.linkedLibrary("grpc"), .linkedLibrary("gpr")]),
-        .target(name: "CHiredis", cSettings: strictC, linkerSettings: [.linkedLibrary("hiredis"), .linkedLibrary("event"), .linkedLibrary("event_pthreads")]),
+        .target(
+            name: "CHiredis", cSettings: strictC,
+            linkerSettings: [.linkedLibrary("hiredis"), .linkedLibrary("event"), .linkedLibrary("event_pthreads")]),
         .target(name: "CProtos", linkerSettings: [.linkedLibrary("protobuf-c")]),
 
         // Handles: safe async Swift over one C library each. They know nothing of Kefu.
         .target(name: "Torch", dependencies: [.product(name: "CTorch", package: "CTorch")], swiftSettings: strict),
         .target(name: "RPC", dependencies: ["CGRPC"], swiftSettings: strict),
-        .target(name: "RPCServices", dependencies: ["CProtos", "RPC"], swiftSettings: strict),
+        .target(name: "ProtobufC", dependencies: ["CProtos"], swiftSettings: strict),
+        .target(name: "RPCServices", dependencies: ["CProtos", "ProtobufC", "RPC"], swiftSettings: strict),
         .target(name: "Redis", dependencies: ["CHiredis"], swiftSettings: strict),
 
         // Words: the problem's own words as values, and their form on the wire.
         .target(name: "Conversation", swiftSettings: strict),
-        .target(name: "Wire", dependencies: ["CProtos", "Conversation"], swiftSettings: strict),
+        .target(name: "Wire", dependencies: ["CProtos", "Conversation", "ProtobufC"], swiftSettings: strict),
 
         // Cores: what Kefu exists for, without a network.
         .target(name: "Tokenization", swiftSettings: strict),
@@ -66,13 +74,23 @@ let package = Package(
         .target(name: "Dialogue", dependencies: ["Conversation", mustache, yams], swiftSettings: strict),
 
         // Services: the cores behind gRPC, with the real parts plugged in.
-        .target(name: "ServiceKit", dependencies: ["RPC", "RPCServices", "Conversation", configuration, lifecycle, logging], swiftSettings: strict),
-        .target(name: "UnderstandingService", dependencies: ["RPC", "ServiceKit", "Torch", "Understanding", "Wire", lifecycle, logging], swiftSettings: strict),
-        .target(name: "DialogueService", dependencies: ["Dialogue", "RPC", "Redis", "ServiceKit", "Wire", lifecycle, logging], swiftSettings: strict),
+        .target(
+            name: "ServiceKit",
+            dependencies: [
+                "RPC", "RPCServices", "Conversation", configuration, dequeModule, lifecycle, logging, systemPackage, unixSignals,
+            ], swiftSettings: strict),
+        .target(
+            name: "UnderstandingService", dependencies: ["RPC", "ServiceKit", "Torch", "Understanding", "Wire", lifecycle, logging],
+            swiftSettings: strict),
+        .target(
+            name: "DialogueService", dependencies: ["Dialogue", "RPC", "Redis", "ServiceKit", "Wire", lifecycle, logging],
+            swiftSettings: strict),
 
         // Programs: command line and composition only.
-        .executableTarget(name: "IntentServer", dependencies: ["UnderstandingService", "ServiceKit", argumentParser], swiftSettings: strict),
-        .executableTarget(name: "DialogueOrchestrator", dependencies: ["DialogueService", "ServiceKit", argumentParser], swiftSettings: strict),
+        .executableTarget(
+            name: "IntentServer", dependencies: ["UnderstandingService", "ServiceKit", argumentParser], swiftSettings: strict),
+        .executableTarget(
+            name: "DialogueOrchestrator", dependencies: ["DialogueService", "ServiceKit", argumentParser], swiftSettings: strict),
 
         // Tests: one target a library.
         .target(name: "TestSupport", dependencies: ["Understanding", "Conversation"], path: "Tests/TestSupport", swiftSettings: strict),
@@ -87,6 +105,9 @@ let package = Package(
         .testTarget(name: "UnderstandingTests", dependencies: ["Understanding", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "DialogueTests", dependencies: ["Dialogue", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "ServiceKitTests", dependencies: ["ServiceKit", "RPC"], swiftSettings: strict),
-        .testTarget(name: "IntegrationTests", dependencies: ["UnderstandingService", "DialogueService", "RPC", "Redis", "Wire", "Torch", "TestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "IntegrationTests",
+            dependencies: ["UnderstandingService", "DialogueService", "RPC", "Redis", "Wire", "Torch", "TestSupport"], swiftSettings: strict
+        ),
     ]
 )

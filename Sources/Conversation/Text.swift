@@ -8,7 +8,9 @@ public struct Utterance: Sendable, Hashable {
 
     /// - Throws: ``ConversationError`` with code `.invalidArgument` where `text` is empty or too long.
     public init(_ text: String) throws(ConversationError) {
-        guard !text.isEmpty else { throw ConversationError(.invalidArgument, "the text is empty; 1 to \(Self.scalarLimit) Unicode scalars are expected") }
+        guard !text.isEmpty else {
+            throw ConversationError(.invalidArgument, "the text is empty; 1 to \(Self.scalarLimit) Unicode scalars are expected")
+        }
         let count = text.unicodeScalars.count
         guard count <= Self.scalarLimit else {
             throw ConversationError(.invalidArgument, "the text has \(count) Unicode scalars; 1 to \(Self.scalarLimit) are expected")
@@ -27,7 +29,9 @@ public struct UserID: Sendable, Hashable {
 
     /// - Throws: ``ConversationError`` with code `.invalidArgument` where `string` is empty or too long.
     public init(_ string: String) throws(ConversationError) {
-        guard !string.isEmpty else { throw ConversationError(.invalidArgument, "uid is empty; 1 to \(Self.byteLimit) bytes of UTF-8 are expected") }
+        guard !string.isEmpty else {
+            throw ConversationError(.invalidArgument, "uid is empty; 1 to \(Self.byteLimit) bytes of UTF-8 are expected")
+        }
         guard string.utf8.count <= Self.byteLimit else {
             throw ConversationError(.invalidArgument, "uid has \(string.utf8.count) bytes of UTF-8; 1 to \(Self.byteLimit) are expected")
         }

@@ -1,1 +1,9 @@
-@main struct DialogueOrchestrator { static func main() {} }
+import ArgumentParser
+
+@main
+struct DialogueOrchestrator: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "dialogue-orchestrator",
+        abstract: "Kefu's dialogue: owns the sessions, runs flows, rules and templates, and answers customers over gRPC.",
+        subcommands: [Serve.self, Verify.self, Chat.self])
+}

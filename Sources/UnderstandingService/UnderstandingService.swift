@@ -1,1 +1,1 @@
-// UnderstandingService
+// pending

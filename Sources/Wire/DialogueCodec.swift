@@ -1,5 +1,6 @@
 import CProtos
 public import Conversation
+import ProtobufC
 
 /// The messages of `kefu.dialogue.v1`.
 public enum DialogueCodec {
@@ -279,12 +280,12 @@ func source(_ source: Kefu__Dialogue__V1__ReplySource) -> ReplySource {
 }
 
 extension Awaiting {
-    /// The contract's word for it: a slot's name, `confirm`, or empty.
+    /// The contract's word for it: a slot's name, `confirm`, or empty. The offer of a person wants a yes or no as well.
     var wireName: String {
         switch self {
         case .nothing: ""
         case .slot(let name): name
-        case .confirmation: "confirm"
+        case .confirmation, .handoff: "confirm"
         }
     }
 

@@ -1,7 +1,8 @@
 import CProtos
 import Conversation
+import ProtobufC
 
-/// Reads the message in `bytes` and frees protobuf-c's copy of it when `body` ends.
+/// Reads the message in `bytes`.
 ///
 /// - Throws: ``ConversationError`` with code `.invalidArgument` where `bytes` are not such a message; what `body` throws.
 func reading<M, R>(
@@ -10,15 +11,10 @@ func reading<M, R>(
     free: (UnsafeMutablePointer<M>?, UnsafeMutablePointer<ProtobufCAllocator>?) -> Void,
     _ body: (M) throws(ConversationError) -> R
 ) throws(ConversationError) -> R {
-    let message = bytes.withUnsafeBufferPointer { buffer in
-        // protobuf-c wants a pointer for an empty message too.
-        withUnsafePointer(to: UInt8(0)) { unpack(nil, buffer.count, buffer.baseAddress ?? $0) }
-    }
-    guard let message else {
+    guard let value = try withUnpacked(bytes, unpack: unpack, free: free, body) else {
         throw ConversationError(.invalidArgument, "the request is not a \(name) in protobuf's wire format")
     }
-    defer { free(message, nil) }
-    return try body(message.pointee)
+    return value
 }
 
 /// The text of a string field.
@@ -30,7 +26,9 @@ func text(_ data: ProtobufCBinaryData, _ field: String) throws(ConversationError
     guard let string = String(validating: bytes, as: UTF8.self) else {
         throw ConversationError(.invalidArgument, "\(field) is not valid UTF-8")
     }
-    guard !bytes.contains(0) else { throw ConversationError(.invalidArgument, "\(field) has the character U+0000 in it, which is not text") }
+    guard !bytes.contains(0) else {
+        throw ConversationError(.invalidArgument, "\(field) has the character U+0000 in it, which is not text")
+    }
     return string
 }
 

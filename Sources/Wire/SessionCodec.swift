@@ -1,5 +1,6 @@
 import CProtos
 public import Conversation
+import ProtobufC
 
 /// The form in which a session is kept: `kefu.store.v1.SessionState`. The user's id is the key, so it is not in it.
 public enum SessionCodec {
@@ -16,7 +17,7 @@ public enum SessionCodec {
             message.slots = arena.messages(session.slots.values.sorted { $0.name < $1.name }, wire)
             message.n_flows = session.flows.count
             message.flows = arena.messages(session.flows, wire)
-            message.awaiting = arena.text(session.awaiting.wireName)
+            message.awaiting = arena.text(session.awaiting == .handoff ? offer : session.awaiting.wireName)
             message.n_history = session.history.count
             message.history = arena.messages(session.history, wire)
             message.handed_off = session.handedOff ? 1 : 0
@@ -45,7 +46,8 @@ public enum SessionCodec {
             session.lastSeq = message.last_seq
             for slot in try each(message.slots, message.n_slots, slot) { session.slots[slot.name] = slot }
             session.flows = try each(message.flows, message.n_flows, flow)
-            session.awaiting = Awaiting(wireName: try text(message.awaiting, "awaiting"))
+            let awaiting = try text(message.awaiting, "awaiting")
+            session.awaiting = awaiting == offer ? .handoff : Awaiting(wireName: awaiting)
             session.history = try each(message.history, message.n_history, turn)
             session.handedOff = message.handed_off != 0
             session.updatedAt = Timestamp(milliseconds: message.updated_at_ms)
@@ -57,6 +59,9 @@ public enum SessionCodec {
         }
     }
 }
+
+/// How an offered person is stored; no slot has such a name.
+private let offer = "?handoff"
 
 private func wire(_ slot: SlotValue, _ arena: inout Arena) -> Kefu__Store__V1__Slot {
     var message: Kefu__Store__V1__Slot = initial(kefu__store__v1__slot__init)

@@ -1,5 +1,6 @@
 import CProtos
 public import Conversation
+import ProtobufC
 
 /// The messages of `kefu.understanding.v1`.
 public enum UnderstandingCodec {

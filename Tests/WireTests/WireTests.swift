@@ -68,9 +68,10 @@ private func exampleReply() throws -> Reply {
     /// field 1 "u", field 2 `query`, field 3 seq 9.
     private func request(query: [UInt8]) -> [UInt8] { [0x0A, 1, 0x75, 0x12, UInt8(query.count)] + query + [0x18, 9] }
 
-    @Test(arguments: [
-        ([0x61, 0x00, 0x62], "U+0000"), ([0xFF, 0xFE], "UTF-8"), ([0xED, 0xA0, 0x80], "UTF-8"), ([0xC0, 0x80], "UTF-8"), ([], "empty"),
-    ] as [([UInt8], String)])
+    @Test(
+        arguments: [
+            ([0x61, 0x00, 0x62], "U+0000"), ([0xFF, 0xFE], "UTF-8"), ([0xED, 0xA0, 0x80], "UTF-8"), ([0xC0, 0x80], "UTF-8"), ([], "empty"),
+        ] as [([UInt8], String)])
     func textThatIsNotTextIsRefused(_ query: [UInt8], _ word: String) {
         let incoming = DialogueCodec.replyRequest(decoding: request(query: query))
         #expect(incoming.uid == "u" && incoming.seq == 9)
@@ -102,6 +103,9 @@ private func exampleReply() throws -> Reply {
     @Test func sessionsSurviveTheStore() throws {
         let session = try exampleSession()
         #expect(try SessionCodec.session(decoding: SessionCodec.state(session), uid: session.uid) == session)
+        var offered = session
+        offered.awaiting = .handoff
+        #expect(try SessionCodec.session(decoding: SessionCodec.state(offered), uid: session.uid) == offered)
         let young = Session(uid: session.uid, id: "x", startedAt: Timestamp(milliseconds: 1), timeToLive: .seconds(1))
         #expect(try SessionCodec.session(decoding: SessionCodec.state(young), uid: session.uid) == young)
     }
@@ -120,7 +124,9 @@ private func exampleReply() throws -> Reply {
 
     @Test func anUnknownPriorityIsRefused() {
         // text "a", priority 9
-        #expect(throws: ConversationError.self) { try UnderstandingCodec.understandRequest(decoding: [0x0A, 1, 0x61, 0x10, 9]).request.get() }
+        #expect(throws: ConversationError.self) {
+            try UnderstandingCodec.understandRequest(decoding: [0x0A, 1, 0x61, 0x10, 9]).request.get()
+        }
     }
 
     @Test func recognitionsSurviveTheWire() throws {

@@ -1,23 +1,24 @@
-import CProtos
+public import CProtos
 
 /// Memory for one protobuf-c message under construction. All of it is freed when the arena ends.
-struct Arena: ~Copyable {
-    private static let blockSize = 4096
+public struct Arena: ~Copyable {
+    @usableFromInline var blocks: [UnsafeMutableRawBufferPointer] = []
+    @usableFromInline var used = 0
 
-    private var blocks: [UnsafeMutableRawBufferPointer] = []
-    private var used = 0
+    /// An arena without memory.
+    @inlinable public init() {}
 
-    deinit {
+    @inlinable deinit {
         for block in blocks { block.deallocate() }
     }
 
     /// Uninitialised room for `count` values.
-    mutating func allocate<T>(_ type: T.Type, count: Int) -> UnsafeMutablePointer<T> {
+    @inlinable public mutating func allocate<T>(_ type: T.Type, count: Int) -> UnsafeMutablePointer<T> {
         let size = MemoryLayout<T>.stride * count
         let alignment = MemoryLayout<T>.alignment
         var offset = (used + alignment - 1) / alignment * alignment
         if blocks.isEmpty || offset + size > blocks[blocks.count - 1].count {
-            blocks.append(.allocate(byteCount: max(size, Self.blockSize), alignment: 16))
+            blocks.append(.allocate(byteCount: max(size, 4096), alignment: 16))
             offset = 0
         }
         used = offset + size
@@ -25,7 +26,7 @@ struct Arena: ~Copyable {
     }
 
     /// A copy of `string` in UTF-8.
-    mutating func text(_ string: String) -> ProtobufCBinaryData {
+    @inlinable public mutating func text(_ string: String) -> ProtobufCBinaryData {
         var string = string
         return string.withUTF8 { utf8 in
             guard let source = utf8.baseAddress else { return ProtobufCBinaryData(len: 0, data: nil) }
@@ -35,8 +36,13 @@ struct Arena: ~Copyable {
         }
     }
 
+    /// A copy of `bytes`.
+    @inlinable public mutating func bytes(_ bytes: [UInt8]) -> ProtobufCBinaryData {
+        ProtobufCBinaryData(len: bytes.count, data: values(bytes))
+    }
+
     /// Copies of `strings`, for a repeated field; nil where there are none.
-    mutating func texts(_ strings: [String]) -> UnsafeMutablePointer<ProtobufCBinaryData>? {
+    @inlinable public mutating func texts(_ strings: [String]) -> UnsafeMutablePointer<ProtobufCBinaryData>? {
         guard !strings.isEmpty else { return nil }
         let array = allocate(ProtobufCBinaryData.self, count: strings.count)
         for (index, string) in strings.enumerated() { (array + index).initialize(to: text(string)) }
@@ -44,7 +50,7 @@ struct Arena: ~Copyable {
     }
 
     /// Copies of `values`, for a repeated field; nil where there are none.
-    mutating func values<T: BitwiseCopyable>(_ values: [T]) -> UnsafeMutablePointer<T>? {
+    @inlinable public mutating func values<T: BitwiseCopyable>(_ values: [T]) -> UnsafeMutablePointer<T>? {
         guard !values.isEmpty else { return nil }
         let array = allocate(T.self, count: values.count)
         for (index, value) in values.enumerated() { (array + index).initialize(to: value) }
@@ -52,14 +58,16 @@ struct Arena: ~Copyable {
     }
 
     /// A message for a field of message type.
-    mutating func message<T>(_ message: T) -> UnsafeMutablePointer<T> {
+    @inlinable public mutating func message<T>(_ message: T) -> UnsafeMutablePointer<T> {
         let place = allocate(T.self, count: 1)
         place.initialize(to: message)
         return place
     }
 
     /// Messages for a repeated field of message type; nil where there are none.
-    mutating func messages<T, S>(_ values: [S], _ convert: (S, inout Arena) -> T) -> UnsafeMutablePointer<UnsafeMutablePointer<T>?>? {
+    @inlinable public mutating func messages<T, S>(_ values: [S], _ convert: (S, inout Arena) -> T) -> UnsafeMutablePointer<
+        UnsafeMutablePointer<T>?
+    >? {
         guard !values.isEmpty else { return nil }
         let array = allocate(UnsafeMutablePointer<T>?.self, count: values.count)
         for (index, value) in values.enumerated() { (array + index).initialize(to: message(convert(value, &self))) }
@@ -68,7 +76,7 @@ struct Arena: ~Copyable {
 }
 
 /// The serialised form of the message that `build` fills.
-func packed<M>(
+@inlinable public func packed<M>(
     _ initialize: (UnsafeMutablePointer<M>) -> Void, size: (UnsafePointer<M>) -> Int,
     pack: (UnsafePointer<M>, UnsafeMutablePointer<UInt8>) -> Int, _ build: (inout M, inout Arena) -> Void
 ) -> [UInt8] {
@@ -82,7 +90,7 @@ func packed<M>(
 }
 
 /// A message in its initial state.
-func initial<M>(_ initialize: (UnsafeMutablePointer<M>) -> Void) -> M {
+@inlinable public func initial<M>(_ initialize: (UnsafeMutablePointer<M>) -> Void) -> M {
     withUnsafeTemporaryAllocation(of: M.self, capacity: 1) { place in
         initialize(place.baseAddress!)
         return place[0]

@@ -1,0 +1,45 @@
+# Kefu. `make demo` and `make test` do all the set-up they need; both may be run again at once, and from any folder.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.PHONY: setup build demo test bench format lint protos clean
+
+SWIFT_BUILD := swift build --explicit-target-dependency-import-check error
+CACHE := $(HOME)/.cache/kefu
+export KEFU_PYTHON := $(CACHE)/venv/bin/python
+# torch's threads spin while they wait, which starves their neighbours on shared cores.
+export OMP_WAIT_POLICY := PASSIVE
+export KMP_BLOCKTIME := 0
+
+## What a build and a test need: Debian packages, libtorch, a Python environment. Quick where all is there.
+setup:
+	@bash .ci/setup
+
+## Release binaries in .build/release/.
+build: setup
+	$(SWIFT_BUILD) -c release
+
+## Starts Redis and both services, plays a conversation, and then lets you talk.
+demo: build
+	@bash Deploy/demo/run
+
+## Everything that CI runs.
+test: setup
+	@bash .ci/test
+
+## Every benchmark, a few seconds each: see Benchmarks/README.md.
+bench: build
+	@bash Benchmarks/run
+
+format:
+	swift format -i -r -p Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
+
+lint:
+	swift format lint --strict -r -p Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
+
+## Generated C code from Protos/.
+protos: setup
+	bash Protos/generate.sh
+
+clean:
+	rm -rf .build Benchmarks/.build

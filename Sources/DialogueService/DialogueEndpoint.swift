@@ -1,0 +1,85 @@
+import Conversation
+public import Dialogue
+public import RPC
+import ServiceKit
+import Wire
+
+/// `kefu.dialogue.v1.Dialogue` over a turn taker.
+public struct DialogueEndpoint: Sendable {
+    /// The full name of the service.
+    public static let name = "kefu.dialogue.v1.Dialogue"
+
+    /// What an endpoint allows.
+    public struct Configuration: Sendable {
+        /// How long a turn may take where the client sets no deadline, and at the most where it does.
+        public var turnTimeout: Duration = .seconds(10)
+        /// How many messages of one `Converse` stream may be waiting or under way.
+        public var messagesPerStream = 64
+
+        /// The defaults.
+        public init() {}
+    }
+
+    private let turns: TurnTaker
+    private let configuration: Configuration
+
+    /// An endpoint over a turn taker.
+    public init(turns: TurnTaker, configuration: Configuration = Configuration()) {
+        self.turns = turns
+        self.configuration = configuration
+    }
+
+    /// The service, to be given to a server.
+    public var service: Service {
+        Service(
+            Self.name,
+            [
+                .unary("Reply") { [self] request, context in
+                    try await status { () throws(ConversationError) in
+                        let message = try DialogueCodec.replyRequest(decoding: request).message.get()
+                        return DialogueCodec.replyResponse(try await turns.reply(to: message, deadline: deadline(context)))
+                    }
+                },
+                .streaming("Converse") { [self] requests, responses, context in
+                    try await answerSideBySide(
+                        requests, responses, limit: configuration.messagesPerStream,
+                        decode: { DialogueCodec.replyRequest(decoding: $0) }, lane: { $0.uid }, respond: { await converse($0, context) })
+                },
+                .unary("GetSession") { [self] request, context in
+                    try await status { () throws(ConversationError) in
+                        let uid = try DialogueCodec.getSessionRequest(decoding: request)
+                        return DialogueCodec.session(try await turns.session(of: uid, deadline: deadline(context)))
+                    }
+                },
+                .unary("EndSession") { [self] request, context in
+                    try await status { () throws(ConversationError) in
+                        let uid = try DialogueCodec.endSessionRequest(decoding: request)
+                        return DialogueCodec.endSessionResponse(existed: try await turns.end(uid, deadline: deadline(context)))
+                    }
+                },
+            ])
+    }
+
+    /// Answers one message of a stream. Its deadline is the turn's own: a stream's deadline says how long the stream may live.
+    private func converse(_ incoming: DialogueCodec.Incoming, _ context: ServerContext) async -> [UInt8] {
+        do throws(ConversationError) {
+            return DialogueCodec.replyResponse(try await turns.reply(to: incoming.message.get(), deadline: deadline(context)))
+        } catch {
+            return DialogueCodec.replyResponse(
+                uid: incoming.uid, seq: incoming.seq, failure: error, code: RPCError.Code(error.code).rawValue)
+        }
+    }
+
+    private func deadline(_ context: ServerContext) -> ContinuousClock.Instant {
+        let own = ContinuousClock.now + configuration.turnTimeout
+        return context.deadline.map { min($0, own) } ?? own
+    }
+
+    private func status<R>(_ body: () async throws(ConversationError) -> R) async throws(RPCError) -> R {
+        do throws(ConversationError) {
+            return try await body()
+        } catch {
+            throw RPCError(error)
+        }
+    }
+}

@@ -1,0 +1,31 @@
+public import Conversation
+public import Dialogue
+public import RPC
+import ServiceKit
+import Wire
+
+/// The intent server as a recogniser.
+public struct RemoteRecognizer: Recognizer {
+    private let channel: Channel
+
+    /// A recogniser behind a channel to `kefu.understanding.v1.Understanding`.
+    public init(channel: Channel) { self.channel = channel }
+
+    /// Recognises an utterance, at the priority of a person who waits.
+    public func recognize(_ utterance: Utterance, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> Recognition {
+        let request = UnderstandingCodec.understandRequest(RecognitionRequest(utterance: utterance))
+        let bytes: [UInt8]
+        do throws(RPCError) {
+            bytes = try await channel.unary(
+                "/kefu.understanding.v1.Understanding/Understand", request, options: CallOptions(deadline: deadline)
+            ).message
+        } catch {
+            throw ConversationError(error, from: "the intent server")
+        }
+        switch try UnderstandingCodec.understandResponse(decoding: bytes) {
+        case .recognition(let recognition, _) where !recognition.intents.isEmpty: return recognition
+        case .recognition: throw ConversationError(.internalError, "the intent server recognised no intent")
+        case .failure(_, _, let message): throw ConversationError(.internalError, "the intent server: \(message)")
+        }
+    }
+}

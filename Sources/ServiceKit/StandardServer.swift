@@ -1,0 +1,41 @@
+public import RPC
+public import RPCServices
+public import ServiceLifecycle
+
+/// A gRPC server with health and reflection, as a service of the process: it serves until the process is told to stop, and then drains.
+///
+/// Draining: health says not serving, clients are told to go elsewhere (GOAWAY), calls under way finish; what is left after the
+/// grace period is cancelled.
+public struct StandardServer: ServiceLifecycle.Service {
+    /// The health of the server and of each of its services: not serving, until it is set.
+    public let health: Health
+    private let server: Server
+    private let grace: Duration
+
+    /// Binds a server.
+    ///
+    /// - Throws: `RPCError` where the address cannot be bound.
+    public init(listen: String, services: [RPC.Service], queue: CompletionQueue, grace: Duration) throws(RPCError) {
+        let names = services.map(\.name)
+        health = Health(services: names)
+        let reflection = try Reflection(services: names + [health.service.name])
+        var configuration = Server.Configuration(address: listen)
+        configuration.maximumRequestBytes = 1 << 20
+        server = try Server(configuration, services: services + [health.service] + reflection.services, queue: queue)
+        self.grace = grace
+    }
+
+    /// The port that was bound; 0 for a unix socket.
+    public var port: Int { server.port }
+
+    /// Serves until a graceful shutdown, or cancellation, has ended every call.
+    public func run() async {
+        await withGracefulShutdownHandler {
+            await server.run()
+        } onGracefulShutdown: {
+            health.drain()
+            server.beginShutdown(grace: grace)
+        }
+        health.drain()
+    }
+}
