@@ -1,0 +1,209 @@
+import Batching
+import TestSupport
+import Testing
+
+typealias Queue = BatchQueue<ManualClock.Instant>
+
+/// One event of a scripted run.
+enum Event: Sendable {
+    case arrive(UInt64, length: Int, deadline: Int? = nil)
+    case cancel(UInt64)
+    case free(Int)
+    case tick
+    case drain
+    case stop
+}
+
+/// What a table expects; times are in seconds.
+struct Step: Sendable {
+    var at: Int
+    var event: Event
+    var actions: [Queue.Action]
+}
+
+func run(_ worker: Int, _ requests: [UInt64], length: Int) -> Queue.Action {
+    .run(Queue.Batch(worker: worker, requests: requests, length: length))
+}
+
+extension Queue {
+    mutating func handle(_ event: Event, at seconds: Int) -> [Action] {
+        let now = ManualClock.Instant(.seconds(seconds))
+        switch event {
+        case .arrive(let id, let length, let deadline):
+            return arrive(Request(id: id, length: length, deadline: deadline.map { ManualClock.Instant(.seconds($0)) }), now: now)
+        case .cancel(let id): return cancel(id)
+        case .free(let worker): return workerFree(worker, now: now)
+        case .tick: return tick(now: now)
+        case .drain:
+            drain()
+            return []
+        case .stop: return stop()
+        }
+    }
+}
+
+@Suite struct BatchQueueTable {
+    static let scripts: [(String, Queue.Limits, workers: Int, [Step])] = [
+        (
+            "a free worker takes a request at once; what comes meanwhile is the next batch", .init(batchSize: 3), 1,
+            [
+                Step(at: 0, event: .arrive(1, length: 5), actions: [run(0, [1], length: 5)]),
+                Step(at: 0, event: .arrive(2, length: 5), actions: []),
+                Step(at: 0, event: .arrive(3, length: 5), actions: []),
+                Step(at: 1, event: .free(0), actions: [run(0, [2, 3], length: 5)]),
+                Step(at: 2, event: .free(0), actions: []),
+                Step(at: 2, event: .arrive(4, length: 5), actions: [run(0, [4], length: 5)]),
+            ]
+        ),
+        (
+            "workers in turn, and no more rows than the batch size", .init(batchSize: 2), 2,
+            [
+                Step(at: 0, event: .arrive(1, length: 5), actions: [run(0, [1], length: 5)]),
+                Step(at: 0, event: .arrive(2, length: 5), actions: [run(1, [2], length: 5)]),
+                Step(at: 0, event: .arrive(3, length: 5), actions: []),
+                Step(at: 0, event: .arrive(4, length: 5), actions: []),
+                Step(at: 0, event: .arrive(5, length: 5), actions: []),
+                Step(at: 1, event: .free(1), actions: [run(1, [3, 4], length: 5)]),
+                Step(at: 1, event: .free(0), actions: [run(0, [5], length: 5)]),
+            ]
+        ),
+        (
+            "the longest waiting and the lengths nearest to its own; padding is bounded", .init(batchSize: 8, paddingShare: 0.15), 1,
+            [
+                Step(at: 0, event: .arrive(1, length: 1), actions: [run(0, [1], length: 1)]),
+                Step(at: 0, event: .arrive(2, length: 20), actions: []),
+                Step(at: 0, event: .arrive(3, length: 60), actions: []),
+                Step(at: 0, event: .arrive(4, length: 18), actions: []),
+                Step(at: 0, event: .arrive(5, length: 22), actions: []),
+                Step(at: 0, event: .arrive(6, length: 20), actions: []),
+                Step(at: 0, event: .arrive(7, length: 4), actions: []),
+                // 20, 20, 18, 22: 8 of 88 are padding; 4 or 60 would be far too much.
+                Step(at: 1, event: .free(0), actions: [run(0, [2, 6, 4, 5], length: 22)]),
+                Step(at: 2, event: .free(0), actions: [run(0, [3], length: 60)]),
+                Step(at: 3, event: .free(0), actions: [run(0, [7], length: 4)]),
+            ]
+        ),
+        (
+            "without padding only equal lengths go together", .init(batchSize: 8, paddingShare: 0), 1,
+            [
+                Step(at: 0, event: .arrive(1, length: 1), actions: [run(0, [1], length: 1)]),
+                Step(at: 0, event: .arrive(2, length: 3), actions: []),
+                Step(at: 0, event: .arrive(3, length: 4), actions: []),
+                Step(at: 0, event: .arrive(4, length: 3), actions: []),
+                Step(at: 1, event: .free(0), actions: [run(0, [2, 4], length: 3)]),
+                Step(at: 1, event: .free(0), actions: [run(0, [3], length: 4)]),
+            ]
+        ),
+        (
+            "a full queue refuses at once; what waits is not touched", .init(batchSize: 1, waiting: 1), 1,
+            [
+                Step(at: 0, event: .arrive(1, length: 1), actions: [run(0, [1], length: 1)]),
+                Step(at: 0, event: .arrive(2, length: 1), actions: []),
+                Step(at: 0, event: .arrive(3, length: 1), actions: [.refuse([3], .full)]),
+                Step(at: 0, event: .free(0), actions: [run(0, [2], length: 1)]),
+                Step(at: 0, event: .arrive(4, length: 1), actions: []),
+            ]
+        ),
+        (
+            "with no place to wait a free worker still takes work", .init(waiting: 0), 1,
+            [
+                Step(at: 0, event: .arrive(1, length: 1), actions: [run(0, [1], length: 1)]),
+                Step(at: 0, event: .arrive(2, length: 1), actions: [.refuse([2], .full)]),
+            ]
+        ),
+        (
+            "what expires is refused before compute, and makes room", .init(waiting: 2), 1,
+            [
+                Step(at: 0, event: .arrive(1, length: 1, deadline: 5), actions: [run(0, [1], length: 1)]),
+                Step(at: 0, event: .arrive(2, length: 1, deadline: 3), actions: []),
+                Step(at: 0, event: .arrive(3, length: 1, deadline: 2), actions: []),
+                Step(at: 1, event: .tick, actions: []),
+                Step(at: 2, event: .tick, actions: [.refuse([3], .expired)]),
+                Step(at: 2, event: .arrive(4, length: 1), actions: []),
+                Step(at: 3, event: .arrive(5, length: 1), actions: [.refuse([2], .expired)]),
+                Step(at: 9, event: .free(0), actions: [run(0, [4, 5], length: 1)]),
+                Step(at: 9, event: .arrive(6, length: 1, deadline: 9), actions: [.refuse([6], .expired)]),
+            ]
+        ),
+        (
+            "a worker that becomes free gets nothing that has expired", .init(), 1,
+            [
+                Step(at: 0, event: .arrive(1, length: 1), actions: [run(0, [1], length: 1)]),
+                Step(at: 0, event: .arrive(2, length: 1, deadline: 3), actions: []),
+                Step(at: 3, event: .free(0), actions: [.refuse([2], .expired)]),
+            ]
+        ),
+        (
+            "what is cancelled is never computed; computing goes on", .init(), 1,
+            [
+                Step(at: 0, event: .arrive(1, length: 1), actions: [run(0, [1], length: 1)]),
+                Step(at: 0, event: .arrive(2, length: 1), actions: []),
+                Step(at: 0, event: .arrive(3, length: 1), actions: []),
+                Step(at: 0, event: .cancel(2), actions: [.refuse([2], .cancelled)]),
+                Step(at: 0, event: .cancel(2), actions: []),
+                Step(at: 0, event: .cancel(1), actions: []),
+                Step(at: 0, event: .cancel(99), actions: []),
+                Step(at: 1, event: .free(0), actions: [run(0, [3], length: 1)]),
+            ]
+        ),
+        (
+            "draining computes what waits and takes nothing new", .init(), 1,
+            [
+                Step(at: 0, event: .arrive(1, length: 1), actions: [run(0, [1], length: 1)]),
+                Step(at: 0, event: .arrive(2, length: 1), actions: []),
+                Step(at: 0, event: .drain, actions: []),
+                Step(at: 0, event: .arrive(3, length: 1), actions: [.refuse([3], .stopped)]),
+                Step(at: 1, event: .free(0), actions: [run(0, [2], length: 1)]),
+                Step(at: 1, event: .free(0), actions: []),
+            ]
+        ),
+        (
+            "stopping refuses what waits", .init(), 1,
+            [
+                Step(at: 0, event: .arrive(1, length: 1), actions: [run(0, [1], length: 1)]),
+                Step(at: 0, event: .arrive(2, length: 7, deadline: 4), actions: []),
+                Step(at: 0, event: .arrive(3, length: 1), actions: []),
+                Step(at: 0, event: .stop, actions: [.refuse([2, 3], .stopped)]),
+                Step(at: 0, event: .stop, actions: []),
+                Step(at: 9, event: .free(0), actions: []),
+            ]
+        ),
+    ]
+
+    @Test(arguments: scripts.indices)
+    func script(_ index: Int) {
+        let (name, limits, workers, steps) = Self.scripts[index]
+        var queue = Queue(workers: workers, limits: limits)
+        for (number, step) in steps.enumerated() {
+            let actions = queue.handle(step.event, at: step.at)
+            #expect(actions == step.actions, "\(name), step \(number + 1)")
+        }
+    }
+
+    @Test func drainedWhenNothingWaitsAndNoWorkerIsBusy() {
+        var queue = Queue(workers: 1)
+        #expect(!queue.isDrained)
+        _ = queue.handle(.arrive(1, length: 1), at: 0)
+        _ = queue.handle(.arrive(2, length: 1), at: 0)
+        _ = queue.handle(.drain, at: 0)
+        #expect(!queue.isDrained)
+        _ = queue.handle(.free(0), at: 0)
+        #expect(queue.waiting == 0)
+        #expect(!queue.isDrained)
+        _ = queue.handle(.free(0), at: 0)
+        #expect(queue.isDrained)
+    }
+
+    @Test func tellsTheNextDeadline() {
+        var queue = Queue(workers: 1)
+        _ = queue.handle(.arrive(1, length: 1, deadline: 1), at: 0)
+        _ = queue.handle(.arrive(2, length: 1), at: 0)
+        _ = queue.handle(.tick, at: 0)
+        #expect(queue.nextDeadline == nil)
+        _ = queue.handle(.arrive(3, length: 1, deadline: 8), at: 0)
+        _ = queue.handle(.arrive(4, length: 1, deadline: 7), at: 0)
+        #expect(queue.nextDeadline == ManualClock.Instant(.seconds(7)))
+        _ = queue.handle(.tick, at: 7)
+        #expect(queue.nextDeadline == ManualClock.Instant(.seconds(8)))
+    }
+}
