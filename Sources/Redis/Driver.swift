@@ -71,22 +71,29 @@ final class Driver {
         var contents = inbox.take(spare: spare)
         spare = []
         for resolution in contents.resolutions { resolved(resolution) }
-        for request in contents.requests { accept(request) }
+        if !contents.requests.isEmpty {
+            let now = ContinuousClock.now
+            for request in contents.requests { accept(request, now) }
+        }
         contents.requests.removeAll(keepingCapacity: contents.requests.count <= 4096)
         spare = contents.requests
         if contents.isStopRequested { stop() }
         connection?.flush()
     }
 
-    private func accept(_ request: Request) {
+    private func accept(_ request: Request, _ now: ContinuousClock.Instant) {
         if isStopping { return finish(request, .failure(Self.closed)) }
+        if request.deadline <= now { return finish(request, .failure(expired(sent: false))) }
         if case .ready = phase { send(request) } else { backlog.append(request) }
         sweep(noLaterThan: request.deadline)
     }
 
     private func send(_ request: Request) {
         guard request.markSent() else { return inbox.release(request) }
-        if pipeline.isEmpty { lastProgress = .now }
+        if pipeline.isEmpty {
+            lastProgress = .now
+            sweep(noLaterThan: lastProgress + configuration.silenceTimeout)
+        }
         pipeline.append(request)
         connection?.send(request.command)
     }
@@ -164,6 +171,8 @@ final class Driver {
 
     private func greeted(_ index: Int, _ value: RedisValue) {
         if case .error(let error) = value, let failure = greeting.steps[index].judge(error) {
+            // Waiting does not help the callers that are here: the configuration is wrong, or the server is full.
+            while let request = backlog.popFirst() { finish(request, .failure(failure)) }
             return failed(failure)
         }
         guard index + 1 == greeting.steps.count else {
@@ -184,8 +193,11 @@ final class Driver {
     private func phaseTimedOut() {
         switch phase {
         case .waiting: connect()
-        case .resolving: failed(RedisError(.connectionFailed, "the host was not resolved within \(configuration.connectTimeout)"))
-        case .connecting, .greeting: failed(RedisError(.connectionFailed, "no connection within \(configuration.connectTimeout)"))
+        case .resolving:
+            failed(
+                RedisError(.connectionFailed, "the host of \(configuration.endpoint) was not found within \(configuration.connectTimeout)"))
+        case .connecting, .greeting:
+            failed(RedisError(.connectionFailed, "\(configuration.endpoint) did not answer within \(configuration.connectTimeout)"))
         case .ready: break
         }
     }
@@ -203,10 +215,6 @@ final class Driver {
         if case .connecting(let rest) = phase, !rest.isEmpty { return connect(to: rest) }
         failures += 1
         lastFailure = failure
-        if failure.code == .authenticationFailed {
-            // Waiting does not help these callers.
-            while let request = backlog.popFirst() { finish(request, .failure(failure)) }
-        }
         phase = .waiting
         if !isStopping { phaseTimer?.arm(after: configuration.backoff.delay(failures: failures, random: .random(in: 0...1))) }
     }
@@ -256,7 +264,7 @@ final class Driver {
             return RedisError(.timedOut, "no reply from \(configuration.endpoint) in time; the command may have run", mayHaveRun: true)
         }
         guard let lastFailure else {
-            return RedisError(.timedOut, "not connected to \(configuration.endpoint) in time; the command was not sent")
+            return RedisError(.timedOut, "the deadline passed before the command could be sent to \(configuration.endpoint)")
         }
         return RedisError(
             lastFailure.code, "no connection to \(configuration.endpoint) in time; the command was not sent", cause: lastFailure)

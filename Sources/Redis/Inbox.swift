@@ -91,6 +91,9 @@ final class Inbox: Sendable {
         change { $0.contents.isStopRequested = true }
     }
 
+    /// Whether no loop has come yet.
+    var isIdle: Bool { state.withLock { $0.phase == .idle } }
+
     /// Marks the loop as there.
     ///
     /// - Returns: False where it was there before.

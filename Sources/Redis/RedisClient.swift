@@ -95,12 +95,11 @@ public final class RedisClient: Sendable {
 
     /// Looks after the deadline of a request for as long as no event loop does.
     private func expire(_ request: Request) {
-        Task {
+        Task { [inbox] in
             try? await Task.sleep(until: request.deadline, clock: .continuous)
-            request.fail { sent in
-                RedisError(
-                    .timedOut, sent ? "no reply in time; the command may have run" : "RedisClient.run() was not called in time",
-                    mayHaveRun: sent)
+            guard inbox.isIdle else { return }
+            request.fail { _ in
+                RedisError(.timedOut, "RedisClient.run() was not called before the deadline; the command was not sent")
             }
         }
     }

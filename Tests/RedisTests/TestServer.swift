@@ -121,3 +121,8 @@ func failure(of operation: () async throws -> RedisValue, sourceLocation: Source
     }
     throw CancellationError()
 }
+
+/// Waits until a condition holds that no event tells of.
+func waitUntil(_ condition: () -> Bool) async throws {
+    while !condition() { try await Task.sleep(for: .milliseconds(1)) }
+}
