@@ -81,6 +81,7 @@ struct ScriptModuleTests {
     func memoryIsStable() async {
         // In a process of its own: other tests allocate too.
         await #expect(processExitsWith: .success) {
+            try TorchRuntime.setIntraOpThreads(1)
             let batch = (ids: [Int64](repeating: 7, count: 16 * 64), mask: [Int64](repeating: 1, count: 16 * 64))
             func run(_ count: Int) throws {
                 let module = try ScriptModule(path: Fixture.path("bert-gru-traced-float16.pt"))
