@@ -5,7 +5,7 @@
 
 Without --model it makes a BERT-GRU of 6 layers x 384 with random weights. Needs the torch of the same version as libtorch.
 Both sides give their outputs as memory of their own language: [Float] in Swift, numpy in Python. Either side has a process of its own,
-and the one that does not measure waits.
+and the one that does not measure waits. OMP_WAIT_POLICY is passive for both unless it is set.
 """
 
 import argparse
@@ -115,6 +115,8 @@ class Side:
 def main() -> None:
     if sys.argv[1:2] == ["--python"]:
         return python_side()
+    # Both sides alike: spinning OpenMP threads would measure who else is on the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     here = pathlib.Path(__file__).parent
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--model")

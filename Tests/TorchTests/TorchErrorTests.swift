@@ -18,8 +18,8 @@ struct TorchErrorTests {
         #expect(error?.message.contains("Resources") == true)
     }
 
-    @Test("an archive that is cut or changed anywhere is refused or runs, and never crashes")
-    func damaged() throws {
+    @Test("an archive that is cut anywhere is refused")
+    func cut() throws {
         let whole = try Data(contentsOf: URL(fileURLWithPath: Fixture.path("identity.pt")))
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("torch-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)

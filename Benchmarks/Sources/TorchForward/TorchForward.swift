@@ -17,6 +17,7 @@ struct TorchForward {
             print("unknown precision \(arguments[3]): expected float32 or bfloat16")
             return
         }
+        try TorchRuntime.restartToWaitPassively()
         try TorchRuntime.setIntraOpThreads(threads)
         let instance = try await ModelInstance.load(path: arguments[1], precision: precision)
         while let line = readLine() {
