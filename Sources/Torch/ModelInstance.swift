@@ -25,7 +25,8 @@ public actor ModelInstance {
     ///   - name: the name of the thread, as `top -H` shows it; cut to 15 bytes.
     /// - Throws: ``TorchError`` as ``ScriptModule/init(path:device:precision:signature:)``, and `.failed` where no thread can be started.
     public static func load(
-        path: String, device: String = "cpu", precision: Precision = .float32, signature: Signature = .sequenceAndTokens, name: String = "torch"
+        path: String, device: String = "cpu", precision: Precision = .float32, signature: Signature = .sequenceAndTokens,
+        name: String = "torch"
     ) async throws(TorchError) -> ModelInstance {
         let instance = try ModelInstance(path: path, name: name)
         try await instance.open(device: device, precision: precision, signature: signature)
@@ -47,7 +48,8 @@ public actor ModelInstance {
         for shape in shapes {
             let (count, overflow) = shape.rows.multipliedReportingOverflow(by: shape.length)
             guard shape.rows >= 1, shape.length >= 1, !overflow, count <= Int(Int32.max) else {
-                throw TorchError(.badShape, "\(shape.rows) rows of \(shape.length) tokens; expected at least 1 of each, and fewer than 2^31 together")
+                throw TorchError(
+                    .badShape, "\(shape.rows) rows of \(shape.length) tokens; expected at least 1 of each, fewer than 2^31 in all")
             }
             _ = try module.forward(
                 inputIDs: [Int64](repeating: 0, count: count), attentionMask: [Int64](repeating: 1, count: count), rows: shape.rows,

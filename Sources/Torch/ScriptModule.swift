@@ -58,7 +58,9 @@ public final class ScriptModule {
         path: String, device: String = "cpu", precision: Precision = .float32, signature: Signature = .sequenceAndTokens
     ) throws(TorchError) {
         guard (1...64).contains(signature.inputs), (1...64).contains(signature.outputRanks.count) else {
-            throw TorchError(.invalidArgument, "a model of \(signature.inputs) inputs and \(signature.outputRanks.count) outputs; expected 1 to 64 of each")
+            throw TorchError(
+                .invalidArgument,
+                "a model of \(signature.inputs) inputs and \(signature.outputRanks.count) outputs; expected 1 to 64 of each")
         }
         guard !path.utf8.contains(0), !device.utf8.contains(0) else {
             throw TorchError(.invalidArgument, "a path or a device with a NUL in it")

@@ -28,7 +28,9 @@ public struct IntegerTensor: Sendable, Hashable {
         var count = 1
         for dimension in shape {
             let (product, overflow) = count.multipliedReportingOverflow(by: dimension)
-            guard dimension >= 1, !overflow else { throw TorchError(.badShape, "a tensor of shape \(shape); expected dimensions of at least 1") }
+            guard dimension >= 1, !overflow else {
+                throw TorchError(.badShape, "a tensor of shape \(shape); expected dimensions of at least 1")
+            }
             count = product
         }
         guard values.count == count else {

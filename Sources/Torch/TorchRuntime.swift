@@ -29,6 +29,32 @@ public enum TorchRuntime {
         try setThreads(count, kind: "inter-op", ctorch_set_inter_op_threads)
     }
 
+    /// Whether the threads of a team sleep while they wait for each other, rather than spin.
+    ///
+    /// libtorch's OpenMP (libgomp) spins for milliseconds unless the environment says otherwise. With 2 threads or more and other work on
+    /// the same cores that is ruinous: each forward pass waits for a thread that waits for a core on which another one spins.
+    public static var waitsPassively: Bool {
+        if let policy = getenv("OMP_WAIT_POLICY") { return String(cString: policy).lowercased() == "passive" }
+        return getenv("GOMP_SPINCOUNT").map { String(cString: $0) == "0" } ?? false
+    }
+
+    /// Starts the program anew, in the same process and with the same arguments, with `OMP_WAIT_POLICY=passive`.
+    ///
+    /// libgomp reads its environment once, before `main`, and has no call for it: only a new program image takes the setting. Returns at
+    /// once where `OMP_WAIT_POLICY` or `GOMP_SPINCOUNT` is set, to whatever value, so the program that it starts goes on. To be called first
+    /// of all, before there are threads or open files that matter. Needless with 1 intra-op thread.
+    /// - Throws: ``TorchError`` `.failed` where the system does not start the program; the caller may go on, slower.
+    public static func restartToWaitPassively() throws(TorchError) {
+        guard getenv("OMP_WAIT_POLICY") == nil, getenv("GOMP_SPINCOUNT") == nil else { return }
+        guard setenv("OMP_WAIT_POLICY", "passive", 1) == 0 else {
+            throw TorchError(.failed, "OMP_WAIT_POLICY cannot be set: \(String(cString: strerror(errno)))")
+        }
+        execv("/proc/self/exe", CommandLine.unsafeArgv)
+        let reason = String(cString: strerror(errno))
+        unsetenv("OMP_WAIT_POLICY")
+        throw TorchError(.failed, "the program cannot be started anew: \(reason)")
+    }
+
     /// Bytes of this process in physical memory; nil where the system does not say.
     public static var residentBytes: Int? {
         let file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC)

@@ -4,9 +4,13 @@ import Torch
 
 /// The files of `Resources/`, which `generate.py` there writes.
 enum Fixture {
+    /// One thread a forward pass, from the first path on: the machine that runs the tests may be busy, and OpenMP's teams spin.
+    private static let oneThread: Bool = code { () throws(TorchError) in try TorchRuntime.setIntraOpThreads(1) } == nil
+
     /// The path of a file.
     static func path(_ name: String) -> String {
-        Bundle.module.bundleURL.appendingPathComponent("Resources").appendingPathComponent(name).path
+        #expect(oneThread)
+        return Bundle.module.bundleURL.appendingPathComponent("Resources").appendingPathComponent(name).path
     }
 
     /// Inputs, and what Python's torch gives for them with `bert-gru-*.pt`.

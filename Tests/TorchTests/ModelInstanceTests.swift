@@ -114,8 +114,9 @@ struct ModelInstanceTests {
     @Test("the threads of an instance, its team included, end with its last reference")
     func threadEnds() async throws {
         await #expect(processExitsWith: .success) {
+            let path = Fixture.path("bert-gru-traced.pt")
             try TorchRuntime.setIntraOpThreads(2)
-            var instance: ModelInstance? = try await ModelInstance.load(path: Fixture.path("bert-gru-traced.pt"), name: "torch-ends")
+            var instance: ModelInstance? = try await ModelInstance.load(path: path, name: "torch-ends")
             try await instance?.warm([BatchShape(rows: 32, length: 64)])
             // The thread and the second thread of its team, which inherits the name.
             #expect(threadNames().filter { $0 == "torch-ends" }.count == 2)

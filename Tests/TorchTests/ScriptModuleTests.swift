@@ -1,3 +1,4 @@
+import Glibc
 import Testing
 import Torch
 
@@ -93,6 +94,21 @@ struct ScriptModuleTests {
             for _ in 0..<50 { try run(1) }
             let after = try #require(TorchRuntime.residentBytes)
             #expect(after - before < 4 << 20, "\(before) bytes before, \(after) after")
+        }
+    }
+
+    @Test("a program starts anew to wait passively, once")
+    func passiveWaiting() async {
+        await #expect(processExitsWith: .success) {
+            unsetenv("GOMP_SPINCOUNT")
+            // The child runs this body twice: the first time without the variable, then, started anew, with it.
+            try TorchRuntime.restartToWaitPassively()
+            #expect(TorchRuntime.waitsPassively)
+        }
+        await #expect(processExitsWith: .success) {
+            setenv("OMP_WAIT_POLICY", "active", 1)
+            try TorchRuntime.restartToWaitPassively()
+            #expect(!TorchRuntime.waitsPassively)
         }
     }
 

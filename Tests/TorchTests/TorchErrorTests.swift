@@ -7,7 +7,8 @@ struct TorchErrorTests {
     @Test(
         "a file that is no model is refused with its path",
         arguments: [
-            ("missing.pt", TorchError.Code.fileNotFound, "No such file"), ("", .fileNotFound, "directory"), ("empty.pt", .notTorchScript, "empty"),
+            ("missing.pt", TorchError.Code.fileNotFound, "No such file"), ("", .fileNotFound, "directory"),
+            ("empty.pt", .notTorchScript, "empty"),
             ("text.pt", .notTorchScript, "not a zip file"), ("truncated.pt", .notTorchScript, "not a TorchScript archive"),
         ])
     func notAModel(name: String, expected: TorchError.Code, words: String) {
@@ -17,8 +18,8 @@ struct TorchErrorTests {
         #expect(error?.message.contains("Resources") == true)
     }
 
-    @Test("an archive that is cut or changed anywhere is refused or runs, and never crashes")
-    func damaged() throws {
+    @Test("an archive that is cut anywhere is refused")
+    func cut() throws {
         let whole = try Data(contentsOf: URL(fileURLWithPath: Fixture.path("identity.pt")))
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("torch-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
@@ -77,12 +78,16 @@ struct TorchErrorTests {
     func idsOutOfRange(name: String) throws {
         let module = try ScriptModule(path: Fixture.path(name))
         for id in [Int64(50), -1, .max, .min] {
-            let error = #expect(throws: TorchError.self) { _ = try module.forward(inputIDs: [1, id], attentionMask: [1, 1], rows: 1, length: 2) }
+            let error = #expect(throws: TorchError.self) {
+                _ = try module.forward(inputIDs: [1, id], attentionMask: [1, 1], rows: 1, length: 2)
+            }
             #expect(error?.code == .modelFailed)
             #expect(error?.message.contains("index out of range") == true, "\(String(describing: error))")
         }
         let long = [Int64](repeating: 1, count: 65)
-        #expect(code { () throws(TorchError) in _ = try module.forward(inputIDs: long, attentionMask: long, rows: 1, length: 65) } == .modelFailed)
+        #expect(
+            code { () throws(TorchError) in _ = try module.forward(inputIDs: long, attentionMask: long, rows: 1, length: 65) }
+                == .modelFailed)
         #expect(try module.forward(inputIDs: [1, 49], attentionMask: [1, 1], rows: 1, length: 2).count == 2)
     }
 
