@@ -71,8 +71,9 @@ struct Element {
         return scalar.string
     }
 
-    /// A list of texts, each with its place; a text twice is reported.
+    /// A list of texts, each with its place; a text twice is reported. A text by itself is a list of one.
     func strings() -> [(text: String, element: Element)] {
+        if case .scalar = node { return string().map { [($0, self)] } ?? [] }
         var seen: Set<String> = []
         var strings: [(String, Element)] = []
         for item in items() ?? [] {
