@@ -1,0 +1,72 @@
+import ArgumentParser
+import Foundation
+import RPC
+import ServiceKit
+import UnderstandingService
+
+struct Serve: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Serves kefu.understanding.v1.Understanding.",
+        discussion: """
+            Listens at once and says NOT_SERVING (grpc.health.v1) while models load and warm up; prints the line 'listening grpc=ADDRESS' when \
+            it serves. Every flag is also an environment variable (--batch-size is KEFU_BATCH_SIZE) and a line of the YAML file that \
+            --settings names; a flag stands above a variable, and a variable above the file.
+            """)
+
+    @Option(help: "Where to listen: HOST:PORT, port 0 for a free one, or unix:PATH. (default: 127.0.0.1:50051)")
+    var listen: String?
+    @Option(help: "The folder of the model bundles, NAME/VERSION; the highest version of each is served. (default: Deploy/models)")
+    var models: String?
+    @Option(help: "The model that answers where a request names none. (default: the first by name)")
+    var defaultModel: String?
+    @Option(help: "Where models run: cpu, or cuda:N. (default: cpu)")
+    var device: String?
+    @Option(help: "Instances of a model, each on a thread of its own. (default: 1)")
+    var workers: String?
+    @Option(help: "Threads of one forward pass. (default: the cores, divided by the workers)")
+    var threads: String?
+    @Option(help: "The most utterances of one forward pass. (default: 32)")
+    var batchSize: String?
+    @Option(help: "The most utterances that may wait; more are refused. (default: 1024)")
+    var queue: String?
+    @Option(help: "The most an utterance may take, in milliseconds. (default: 10000)")
+    var timeoutMs: String?
+    @Option(help: "How long calls under way may go on after SIGTERM, in milliseconds. (default: 10000)")
+    var graceMs: String?
+    @Option(help: "trace, debug, info, warning or error. (default: info)")
+    var logLevel: String?
+    @Option(help: "A YAML file of settings.")
+    var settings: String?
+
+    func run() async throws {
+        let settings = try await Settings(
+            flags: [
+                "listen": listen, "models": models, "default-model": defaultModel, "device": device, "workers": workers, "threads": threads,
+                "batch-size": batchSize, "queue": queue, "timeout-ms": timeoutMs, "grace-ms": graceMs, "log-level": logLevel,
+            ], file: settings, environment: Program.environment)
+        let logger = Program.logger("intent-server", level: try settings.logLevel())
+        let grace = try settings.milliseconds("grace-ms", default: .seconds(10))
+        let listen = settings.string("listen", default: "127.0.0.1:50051")
+
+        let cores = ProcessInfo.processInfo.activeProcessorCount
+        var configuration = ModelHost.Configuration()
+        configuration.device = settings.string("device", default: "cpu")
+        configuration.workers = try settings.int("workers", default: 1, in: 1...64)
+        configuration.threads = try settings.int("threads", default: max(1, cores / configuration.workers), in: 1...256)
+        configuration.batchSize = try settings.int("batch-size", default: 32, in: 1...1024)
+        configuration.waiting = try settings.int("queue", default: 1024, in: 1...1_000_000)
+        configuration.defaultModel = settings.string("default-model")
+        let host = try ModelHost(
+            directory: settings.string("models", default: "Deploy/models"), configuration: configuration, logger: logger)
+
+        let completions = CompletionQueue(name: "understanding")
+        let endpoint = UnderstandingEndpoint(host: host, timeout: try settings.milliseconds("timeout-ms", default: .seconds(10)))
+        let server = try StandardServer(listen: listen, services: [endpoint.service], queue: completions, grace: grace)
+        let models = ModelService(host: host) {
+            server.health.set(.serving)
+            Program.announce([("grpc", Program.bound(listen, port: server.port))])
+        }
+        try await Program.run([models, server], grace: grace, logger: logger)
+        await completions.shutdown()
+    }
+}
