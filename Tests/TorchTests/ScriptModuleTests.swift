@@ -82,10 +82,10 @@ struct ScriptModuleTests {
     func memoryIsStable() async {
         // In a process of its own: other tests allocate too.
         await #expect(processExitsWith: .success) {
-            let batch = (ids: [Int64](repeating: 7, count: 16 * 64), mask: [Int64](repeating: 1, count: 16 * 64))
+            let batch = (ids: [Int64](repeating: 7, count: 8 * 32), mask: [Int64](repeating: 1, count: 8 * 32))
             func run(_ count: Int) throws {
                 let module = try ScriptModule(path: Fixture.path("bert-gru-traced-float16.pt"))
-                for _ in 0..<count { _ = try module.forward(inputIDs: batch.ids, attentionMask: batch.mask, rows: 16, length: 64) }
+                for _ in 0..<count { _ = try module.forward(inputIDs: batch.ids, attentionMask: batch.mask, rows: 8, length: 32) }
             }
             try run(300)
             for _ in 0..<10 { try run(1) }
