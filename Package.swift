@@ -88,9 +88,11 @@ let package = Package(
 
         // Programs: command line and composition only.
         .executableTarget(
-            name: "IntentServer", dependencies: ["UnderstandingService", "ServiceKit", argumentParser], swiftSettings: strict),
+            name: "IntentServer", dependencies: ["Conversation", "RPC", "RPCServices", "ServiceKit", "UnderstandingService", "Wire", argumentParser, logging], swiftSettings: strict),
         .executableTarget(
-            name: "DialogueOrchestrator", dependencies: ["DialogueService", "ServiceKit", argumentParser], swiftSettings: strict),
+            name: "DialogueOrchestrator", dependencies: [
+                "Conversation", "Dialogue", "DialogueService", "RPC", "RPCServices", "Redis", "ServiceKit", "Wire", argumentParser, lifecycle, logging,
+            ], swiftSettings: strict),
 
         // Tests: one target a library.
         .target(name: "TestSupport", dependencies: ["Understanding", "Conversation"], path: "Tests/TestSupport", swiftSettings: strict),

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import RPC
+import RPCServices
 import ServiceKit
 import UnderstandingService
 
@@ -39,6 +40,7 @@ struct Serve: AsyncParsableCommand {
     var settings: String?
 
     func run() async throws {
+        try ModelHost.prepareProcess()
         let settings = try await Settings(
             flags: [
                 "listen": listen, "models": models, "default-model": defaultModel, "device": device, "workers": workers, "threads": threads,

@@ -1,4 +1,6 @@
 import ArgumentParser
+import Conversation
+import Logging
 import ServiceKit
 import UnderstandingService
 

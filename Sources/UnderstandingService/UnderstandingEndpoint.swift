@@ -1,6 +1,7 @@
 import Conversation
 public import RPC
 import ServiceKit
+import Understanding
 import Wire
 
 /// `kefu.understanding.v1.Understanding` over the models of a host.
