@@ -6,7 +6,6 @@
 #include "internal.h"
 
 cgrpc_call *cgrpc_call_create(bool is_server, void *owner) {
-    cgrpc_count(1);
     cgrpc_call *call = calloc(1, sizeof *call);
     call->is_server = is_server;
     call->status_text = grpc_empty_slice();
@@ -33,7 +32,6 @@ void cgrpc_call_destroy(cgrpc_call *call) {
         free(list->pairs);
     }
     free(call);
-    cgrpc_count(-1);
 }
 
 grpc_byte_buffer *cgrpc_byte_buffer(cgrpc_bytes bytes) {

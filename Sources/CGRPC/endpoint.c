@@ -1,3 +1,4 @@
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,6 @@
 
 cgrpc_server *cgrpc_server_create(cgrpc_queue *queue, const cgrpc_arguments *arguments) {
     grpc_init();
-    cgrpc_count(1);
     cgrpc_server *server = calloc(1, sizeof *server);
     const grpc_channel_args list = {arguments->count, arguments->items};
     server->server = grpc_server_create(&list, NULL);
@@ -40,9 +40,9 @@ static _Thread_local struct {
     size_t count;
 } caught;
 
-static void catch_log(gpr_log_func_args *line) {
+static void log_line(gpr_log_func_args *line) {
     if (caught.text == NULL) {
-        fprintf(stderr, "%s:%d] %s\n", line->file, line->line, line->message);
+        fprintf(stderr, "%s %s:%d] %s\n", gpr_log_severity_string(line->severity), line->file, line->line, line->message);
         return;
     }
     size_t count = strlen(line->message);
@@ -53,19 +53,21 @@ static void catch_log(gpr_log_func_args *line) {
     caught.text[caught.count] = 0;
 }
 
+static pthread_once_t log_installed = PTHREAD_ONCE_INIT;
+static void install_log(void) { gpr_set_log_function(log_line); }
+
 int32_t cgrpc_server_bind(cgrpc_server *server, const char *address, const cgrpc_tls *tls, char *reason, size_t reason_capacity) {
     caught.text = reason;
     caught.capacity = reason_capacity;
     caught.count = 0;
     reason[0] = 0;
-    gpr_set_log_function(catch_log);
+    pthread_once(&log_installed, install_log);
     int port = 0;
     grpc_server_credentials *credentials = server_credentials(tls);
     if (credentials != NULL) {
         port = grpc_server_add_http2_port(server->server, address, credentials);
         grpc_server_credentials_release(credentials);
     }
-    gpr_set_log_function(NULL);
     caught.text = NULL;
     return port;
 }
@@ -110,7 +112,6 @@ void cgrpc_server_destroy(cgrpc_server *server) {
         method = next;
     }
     free(server);
-    cgrpc_count(-1);
     grpc_shutdown();
 }
 
@@ -164,7 +165,6 @@ cgrpc_channel *cgrpc_channel_create(const char *target, const cgrpc_arguments *a
         grpc_shutdown();
         return NULL;
     }
-    cgrpc_count(1);
     cgrpc_channel *channel = calloc(1, sizeof *channel);
     channel->channel = created;
     return channel;
@@ -173,6 +173,5 @@ cgrpc_channel *cgrpc_channel_create(const char *target, const cgrpc_arguments *a
 void cgrpc_channel_destroy(cgrpc_channel *channel) {
     grpc_channel_destroy(channel->channel);
     free(channel);
-    cgrpc_count(-1);
     grpc_shutdown();
 }

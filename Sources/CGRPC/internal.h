@@ -77,7 +77,5 @@ struct cgrpc_call {
     cgrpc_tag tags[CGRPC_KIND_COUNT];
 };
 
-/// Counts one object more (1) or less (-1), and holds or releases the core with it.
-void cgrpc_count(int change);
 cgrpc_call *cgrpc_call_create(bool is_server, void *owner);
 grpc_byte_buffer *cgrpc_byte_buffer(cgrpc_bytes bytes);

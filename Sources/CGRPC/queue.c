@@ -1,27 +1,13 @@
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 
 #include "internal.h"
 
-static _Atomic int64_t live_objects;
-
-int64_t cgrpc_live_objects(void) { return atomic_load(&live_objects); }
-
-void cgrpc_count(int change) {
-    if (change > 0) {
-        atomic_fetch_add(&live_objects, 1);
-    } else {
-        atomic_fetch_sub(&live_objects, 1);
-    }
-}
-
 void cgrpc_name_thread(const char *name) { prctl(PR_SET_NAME, name); }
 
 cgrpc_queue *cgrpc_queue_create(void) {
     grpc_init();
-    cgrpc_count(1);
     cgrpc_queue *queue = calloc(1, sizeof *queue);
     queue->queue = grpc_completion_queue_create_for_next(NULL);
     queue->woken = (cgrpc_tag){CGRPC_QUEUE_WOKEN, NULL};
@@ -58,7 +44,6 @@ void cgrpc_queue_begin_shutdown(cgrpc_queue *queue) {
 void cgrpc_queue_destroy(cgrpc_queue *queue) {
     grpc_completion_queue_destroy(queue->queue);
     free(queue);
-    cgrpc_count(-1);
     grpc_shutdown();
 }
 

@@ -25,6 +25,8 @@ class Call: EventOwner, @unchecked Sendable {
         case failed
         /// The task that waited was cancelled; whether the message goes out is open.
         case abandoned
+        /// The call was half-closed before.
+        case misused
     }
 
     enum Reading {
@@ -55,6 +57,8 @@ class Call: EventOwner, @unchecked Sendable {
         var inFlight = 0
         /// No batch will be started any more.
         var isOver = false
+        /// This side cancelled the call.
+        var isCancelledHere = false
         var lastID: UInt64 = 0
         var reading = Reading.idle
         /// A message is on its way to the core.
@@ -74,7 +78,7 @@ class Call: EventOwner, @unchecked Sendable {
 
     deinit {
         core.withLock { core in
-            if let handle = core.handle { cgrpc_call_destroy(handle) }
+            if let handle = core.handle { destroy(handle) }
         }
     }
 
@@ -88,18 +92,28 @@ class Call: EventOwner, @unchecked Sendable {
         return started
     }
 
-    /// Gives the handle back when the call is over and no batch is under way. Returns whether that was now.
-    @discardableResult
-    final func releaseIfOver(_ core: inout Core) -> Bool {
-        guard core.isOver, core.inFlight == 0, let handle = core.handle else { return false }
+    /// Gives the handle back when the call is over and no batch is under way.
+    final func releaseIfOver(_ core: inout Core) {
+        guard core.isOver, core.inFlight == 0, let handle = core.handle else { return }
         core.handle = nil
+        destroy(handle)
+    }
+
+    /// Takes a handle that was just created.
+    final func adopt(_ handle: OpaquePointer?, _ core: inout Core) {
+        core.handle = handle
+        if handle != nil { queue.objectCreated() }
+    }
+
+    private final func destroy(_ handle: OpaquePointer) {
         cgrpc_call_destroy(handle)
-        return true
+        queue.objectDestroyed()
     }
 
     /// Cancels the call. From any thread, at any time.
     final func cancel() {
         core.withLock { core in
+            core.isCancelledHere = true
             if let handle = core.handle { cgrpc_call_cancel(handle) }
         }
     }
@@ -197,7 +211,7 @@ class Call: EventOwner, @unchecked Sendable {
                 let waiter = Waiter<Sent>(id: id, continuation: continuation)
                 let outcome: Sent? = core.withLock { core in
                     if Task.isCancelled { return .abandoned }
-                    if core.isHalfClosing { return .failed }
+                    if core.isHalfClosing { return .misused }
                     if core.isSending {
                         core.writes.append(Write(message: message, waiter: waiter))
                         return nil

@@ -74,6 +74,7 @@ public final class Channel: Sendable {
             }
         }
         guard let handle else { throw RPCError(.invalidArgument, "the gRPC core refused the channel to '\(target)'") }
+        queue.objectCreated()
         self.queue = queue
         self.configuration = configuration
         state = Mutex(State(handle: handle))
@@ -82,7 +83,7 @@ public final class Channel: Sendable {
     deinit {
         // No call is under way: each keeps its channel alive.
         state.withLock { state in
-            if let handle = state.handle { cgrpc_channel_destroy(handle) }
+            if let handle = state.handle { destroy(handle) }
         }
     }
 
@@ -149,7 +150,12 @@ public final class Channel: Sendable {
     private func destroyIfDone(_ state: inout State) {
         guard state.calls.isEmpty, let handle = state.handle else { return }
         state.handle = nil
+        destroy(handle)
+    }
+
+    private func destroy(_ handle: OpaquePointer) {
         cgrpc_channel_destroy(handle)
+        queue.objectDestroyed()
     }
 }
 

@@ -36,10 +36,11 @@ final class ClientCall: Call, @unchecked Sendable {
         core.withLock { core in
             var method = method
             let timeout = options.timeLeft?.timeout ?? Int64.max
-            core.handle = method.withUTF8 { method in
+            let created = method.withUTF8 { method in
                 let characters = UnsafeRawBufferPointer(method).assumingMemoryBound(to: CChar.self)
                 return cgrpc_channel_call(channel, queue.handle, characters.baseAddress, characters.count, timeout, opaque)
             }
+            adopt(created, &core)
             guard let handle = core.handle else { return false }
             options.metadata.add(to: handle, CGRPC_METADATA_REQUEST)
             return true
@@ -85,7 +86,7 @@ final class ClientCall: Call, @unchecked Sendable {
             let waiter = unaryWaiter
             unaryWaiter = nil
             guard let handle = core.handle else { return (waiter, .failure(RPCError(.internalError, "the call has no handle"))) }
-            let result = Self.unary(from: handle)
+            let result = Self.unary(from: handle, isCancelledHere: core.isCancelledHere)
             end(&core)
             return (waiter, result)
         }
@@ -93,8 +94,8 @@ final class ClientCall: Call, @unchecked Sendable {
         waiter?.resume(returning: result)
     }
 
-    private static func unary(from handle: OpaquePointer) -> Unary {
-        let status = status(of: handle)
+    private static func unary(from handle: OpaquePointer, isCancelledHere: Bool) -> Unary {
+        let status = status(of: handle, isCancelledHere: isCancelledHere)
         if let error = status.error { return .failure(error) }
         guard let message = takeMessage(handle) else {
             return .failure(RPCError(.internalError, "the server answered OK without a response message; one is expected"))
@@ -105,11 +106,16 @@ final class ClientCall: Call, @unchecked Sendable {
                 trailingMetadata: status.trailingMetadata))
     }
 
-    private static func status(of handle: OpaquePointer) -> Status {
+    private static func status(of handle: OpaquePointer, isCancelledHere: Bool) -> Status {
         let code = Int(cgrpc_call_status_code(handle))
-        return Status(
-            code: code, text: code == 0 ? "" : cgrpc_call_status_text(handle).string,
-            trailingMetadata: Metadata(received: handle, CGRPC_METADATA_TRAILING))
+        let text = code == 0 ? "" : cgrpc_call_status_text(handle).string
+        if code == RPCError.Code.cancelled.rawValue, text == "CANCELLED", !isCancelledHere {
+            // So a server of the gRPC core refuses the calls that arrive after its shutdown began.
+            return Status(
+                code: RPCError.Code.unavailable.rawValue, text: "the server is shutting down and did not take the call",
+                trailingMetadata: [:])
+        }
+        return Status(code: code, text: text, trailingMetadata: Metadata(received: handle, CGRPC_METADATA_TRAILING))
     }
 
     /// No batch starts any more.
@@ -149,7 +155,9 @@ final class ClientCall: Call, @unchecked Sendable {
     private func statusReceived() {
         let (waiters, status) = core.withLock { core in
             core.inFlight -= 1
-            let status = core.handle.map { Self.status(of: $0) } ?? Status(code: 13, text: "the call has no handle", trailingMetadata: [:])
+            let status =
+                core.handle.map { Self.status(of: $0, isCancelledHere: core.isCancelledHere) }
+                ?? Status(code: 13, text: "the call has no handle", trailingMetadata: [:])
             self.status = status
             defer { statusWaiters = [] }
             end(&core)

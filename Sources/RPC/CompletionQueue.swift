@@ -9,13 +9,16 @@ import Synchronization
 /// Long work belongs on another executor or thread; `await` it.
 ///
 /// A queue lives until ``shutdown()``.
-// Sendable: `handle` is thread-safe; `inbox` and `thread` guard themselves; all else is touched by the queue's own thread only.
 public final class CompletionQueue: TaskExecutor, @unchecked Sendable {
+    // Sendable: `handle` is thread-safe; `inbox`, `objects` and `thread` guard themselves; all else is touched by the queue's own thread only.
+
     /// How many jobs may run before the queue is looked at again.
     private static let jobsBetweenPolls = 256
 
     let handle: OpaquePointer
     private let inbox = Mutex(Inbox())
+    /// Servers, channels and calls of the core that use the queue.
+    private let objects = Atomic<Int>(0)
     /// The queue's thread while it runs; 0 before and after.
     private let thread = Atomic<UInt>(0)
     /// Jobs from the queue's own thread, `next` first.
@@ -74,7 +77,7 @@ public final class CompletionQueue: TaskExecutor, @unchecked Sendable {
         }
     }
 
-    /// Ends the queue's thread when its last event has been handled. All servers and channels on it must be closed before.
+    /// Ends the queue's thread when all servers, channels and calls on it are gone; so shut down and close those before.
     ///
     /// Tasks that prefer the queue go on, on the global executor.
     public func shutdown() async {
@@ -104,6 +107,20 @@ public final class CompletionQueue: TaskExecutor, @unchecked Sendable {
             return true
         }
         if !taken { globalConcurrentExecutor.enqueue(ExecutorJob(job)) }
+    }
+
+    /// Servers, channels and calls of the core that use the queue.
+    var liveObjects: Int { objects.load(ordering: .relaxed) }
+
+    /// An object of the core that uses the queue was created.
+    func objectCreated() { objects.add(1, ordering: .relaxed) }
+
+    /// An object of the core that used the queue was destroyed.
+    func objectDestroyed() {
+        guard objects.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 else { return }
+        inbox.withLock { inbox in
+            if inbox.phase == .closing { wake(&inbox) }
+        }
     }
 
     /// Whether the caller runs on the queue's thread.
@@ -160,7 +177,7 @@ public final class CompletionQueue: TaskExecutor, @unchecked Sendable {
                 inbox.jobs.removeAll(keepingCapacity: true)
             }
             if next < jobs.count { return false }
-            if inbox.phase == .closing {
+            if inbox.phase == .closing, objects.load(ordering: .acquiring) == 0 {
                 inbox.phase = .closed
                 begin = true
             } else if inbox.poller == .awake {

@@ -124,6 +124,7 @@ final class ServerCore: EventOwner, @unchecked Sendable {
             cgrpc_server_destroy(handle)
             throw error
         }
+        queue.objectCreated()
         self.queue = queue
         maximumResponseBytes = configuration.maximumResponseBytes
         state = Mutex(State(handle: handle))
@@ -131,12 +132,13 @@ final class ServerCore: EventOwner, @unchecked Sendable {
 
     private static func register(_ services: [Service], on handle: OpaquePointer) throws(RPCError) -> [Route] {
         var routes = [Route(path: "", handle: nil, handler: nil)]
+        var paths: Set<String> = []
         for service in services {
             for method in service.methods {
                 let path = "/\(service.name)/\(method.name)"
                 var readsRequest = false
                 if case .unary = method.handler { readsRequest = true }
-                guard let registered = cgrpc_server_register(handle, path, readsRequest) else {
+                guard paths.insert(path).inserted, let registered = cgrpc_server_register(handle, path, readsRequest) else {
                     throw RPCError(.invalidArgument, "the method \(path) is there twice")
                 }
                 routes.append(Route(path: path, handle: registered, handler: method.handler))
@@ -148,6 +150,10 @@ final class ServerCore: EventOwner, @unchecked Sendable {
     /// - Returns: The port; 0 for a unix socket.
     private static func bind(_ handle: OpaquePointer, _ address: String, _ pem: PEM?) throws(RPCError) -> Int {
         let path = UnixSocket.path(in: address)
+        if path == nil, !hasPort(address) {
+            throw RPCError(
+                .invalidArgument, "cannot listen on \(address): an address, ':' and a port of 0 to 65535, or unix:/path is expected")
+        }
         if let path, cgrpc_unix_socket_is_served(path) {
             throw RPCError(.unavailable, "cannot listen on \(address): another process is listening there")
         }
@@ -164,6 +170,11 @@ final class ServerCore: EventOwner, @unchecked Sendable {
             throw RPCError(.unavailable, "cannot listen on \(address): \(BindFailure.summary(of: reason))")
         }
         return path == nil ? Int(port) : 0
+    }
+
+    private static func hasPort(_ address: String) -> Bool {
+        guard let colon = address.lastIndex(of: ":"), colon > address.startIndex else { return false }
+        return UInt16(address[address.index(after: colon)...]) != nil
     }
 
     // MARK: Life
@@ -250,6 +261,7 @@ final class ServerCore: EventOwner, @unchecked Sendable {
         state.handle = nil
         state.phase = .stopped
         cgrpc_server_destroy(handle)
+        queue.objectDestroyed()
         for task in state.graceTasks { task.cancel() }
         state.graceTasks = []
         defer { state.waiter = nil }
@@ -292,7 +304,9 @@ enum BindFailure {
     /// The operating system's error in it, such as `Address already in use`; or else all of it.
     static func summary(of log: String) -> String {
         if let cause = text(after: "os_error:\"", in: log) { return cause }
-        return log.isEmpty ? "the address or the certificates were refused" : log
+        // "UNKNOWN:Name or service not known {grpc_status:2, …"
+        let cause = log.prefix { $0 != "{" }.split(separator: ":", maxSplits: 1).last.map(String.init) ?? ""
+        return cause.isEmpty ? "the address or the certificates were refused" : cause
     }
 
     private static func text(after marker: String, in log: String) -> String? {

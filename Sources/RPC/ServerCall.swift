@@ -24,7 +24,7 @@ final class ServerCall: Call, @unchecked Sendable {
     func arm(_ server: OpaquePointer) -> Bool {
         core.withLock { core in
             expect {
-                core.handle = cgrpc_server_accept(server, route.handle, opaque)
+                adopt(cgrpc_server_accept(server, route.handle, opaque), &core)
                 if core.handle != nil { core.inFlight = 1 }
                 return core.handle != nil
             }
@@ -256,7 +256,7 @@ public struct ResponseWriter: Sendable {
         }
         switch await call.send(message) {
         case .taken: return
-        case .failed: throw call.failure
+        case .failed, .misused: throw call.failure
         case .abandoned: throw RPCError(.cancelled, "the task that waited for a response to be taken was cancelled")
         }
     }

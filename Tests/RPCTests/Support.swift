@@ -1,4 +1,5 @@
 import RPC
+import Synchronization
 import Testing
 
 /// A server that runs while `body` does, and a channel to it, each on a queue of its own. All are gone when it returns.
@@ -70,4 +71,16 @@ final class Event: Sendable {
             return await group.next() ?? false
         }
     }
+}
+
+/// A value that tasks share.
+final class Shared<Value: Sendable>: Sendable {
+    private let mutex: Mutex<Value>
+
+    init(_ value: Value) { mutex = Mutex(value) }
+
+    var value: Value { mutex.withLock { $0 } }
+
+    @discardableResult
+    func update<Result: Sendable>(_ body: @Sendable (inout Value) -> Result) -> Result { mutex.withLock { body(&$0) } }
 }

@@ -93,9 +93,6 @@ typedef struct cgrpc_tls {
     const char *private_key;
 } cgrpc_tls;
 
-/// Queues, servers, methods, channels and calls that were created and not destroyed.
-int64_t cgrpc_live_objects(void);
-
 // MARK: Queue
 
 /// Names the calling thread; the system keeps the first 15 bytes.
