@@ -104,7 +104,7 @@ let package = Package(
         .testTarget(name: "WireTests", dependencies: ["Wire", "CProtos", "Conversation"], swiftSettings: strict),
         .testTarget(name: "TokenizationTests", dependencies: ["Tokenization"], resources: [.copy("Resources")], swiftSettings: strict),
         .testTarget(name: "BatchingTests", dependencies: ["Batching", "TestSupport"], swiftSettings: strict),
-        .testTarget(name: "UnderstandingTests", dependencies: ["Understanding", "TestSupport"], swiftSettings: strict),
+        .testTarget(name: "UnderstandingTests", dependencies: ["Understanding", "Tokenization", "Conversation", "TestSupport", sha2], swiftSettings: strict),
         .testTarget(name: "DialogueTests", dependencies: ["Dialogue", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "ServiceKitTests", dependencies: ["ServiceKit", "RPC"], swiftSettings: strict),
         .testTarget(

@@ -1,0 +1,85 @@
+internal import Conversation
+internal import Glibc
+internal import Tokenization
+
+/// Makes intents and slots of one row of logits.
+struct Decoder: Sendable {
+    let intents: [String]
+    let labels: SlotLabels
+    let temperature: Float
+
+    /// The likeliest intents by falling probability, `count` of them or as many as there are; equal ones in the order of the labels.
+    func intents(_ logits: ArraySlice<Float>, count: Int) -> [Intent] {
+        let probabilities = Self.softmax(logits.map { $0 / temperature })
+        let order = probabilities.indices.sorted { probabilities[$0] > probabilities[$1] }
+        return order.prefix(max(1, count)).map { Intent(name: intents[$0], confidence: probabilities[$0]) }
+    }
+
+    /// The slots of a text.
+    ///
+    /// A word has the likeliest label of its first piece, `X` left out; its further pieces belong to it. Spans are found as conlleval finds them: `B-` begins
+    /// one; `I-` goes on with a span of the same slot, and without one before it begins one. A span's confidence is the least probability among its words.
+    ///
+    /// - Parameter logits: One value a token and label, token by token; padding may follow.
+    func slots(_ logits: ArraySlice<Float>, encoding: Encoding, text: String) -> [RecognizedSlot] {
+        var spans: [Span] = []
+        var isOpen = false
+        // [CLS] and [SEP] are no words.
+        for token in 1..<max(1, encoding.ids.count - 1) {
+            if encoding.isContinuation[token] {
+                if isOpen { spans[spans.count - 1].range = spans[spans.count - 1].range.lowerBound..<encoding.ranges[token].upperBound }
+                continue
+            }
+            let start = logits.startIndex + token * labels.labels.count
+            let (label, probability) = likeliest(logits[start..<start + labels.labels.count])
+            switch label {
+            case .inside(let slot) where isOpen && spans[spans.count - 1].slot == slot:
+                spans[spans.count - 1].range = spans[spans.count - 1].range.lowerBound..<encoding.ranges[token].upperBound
+                spans[spans.count - 1].confidence = min(spans[spans.count - 1].confidence, probability)
+            case .begin(let slot), .inside(let slot):
+                spans.append(Span(slot: slot, range: encoding.ranges[token], confidence: probability))
+                isOpen = true
+            case .outside, .ignored: isOpen = false
+            }
+        }
+        guard !spans.isEmpty else { return [] }
+        let scalars = Array(text.unicodeScalars)
+        return spans.map { span in
+            var value = String.UnicodeScalarView()
+            value.append(contentsOf: scalars[span.range])
+            let name = labels.slots[span.slot]
+            let written = String(value)
+            return RecognizedSlot(
+                value: SlotValue(name: name, value: written, normalized: SlotNormalizer.normalize(written, slot: name)), range: span.range,
+                confidence: span.confidence)
+        }
+    }
+
+    private struct Span {
+        var slot: Int
+        var range: Range<Int>
+        var confidence: Float
+    }
+
+    /// The likeliest label but `X`, and its probability among those.
+    private func likeliest(_ logits: ArraySlice<Float>) -> (SlotLabels.Label, Float) {
+        var best = -1
+        for (index, label) in labels.labels.enumerated() where label != .ignored {
+            if best < 0 || logits[logits.startIndex + index] > logits[logits.startIndex + best] { best = index }
+        }
+        let greatest = logits[logits.startIndex + best]
+        var sum: Float = 0
+        for (index, label) in labels.labels.enumerated() where label != .ignored {
+            sum += expf(logits[logits.startIndex + index] - greatest)
+        }
+        return (labels.labels[best], 1 / sum)
+    }
+
+    /// Probabilities of finite logits; stable for large ones.
+    static func softmax(_ logits: [Float]) -> [Float] {
+        guard let greatest = logits.max() else { return [] }
+        let powers = logits.map { expf($0 - greatest) }
+        let sum = powers.reduce(0, +)
+        return powers.map { $0 / sum }
+    }
+}

@@ -1,0 +1,140 @@
+internal import Batching
+public import Conversation
+internal import Tokenization
+
+/// Recognises intents and slots with one model: encodes, batches, runs the forward pass, decodes.
+///
+/// A text of more tokens than the model takes is cut at its end: what is beyond has no part in the intent and fills no slot.
+public final class RecognitionEngine: Sendable {
+    /// How an engine batches.
+    public struct Configuration: Sendable, Hashable {
+        /// The most utterances in a batch.
+        public var batchSize: Int
+        /// The most utterances that wait for a worker; more are refused.
+        public var waiting: Int
+        /// The greatest share of a batch that may be padding, 0 to 1.
+        public var paddingShare: Double
+
+        /// Values that suit a CPU.
+        public init(batchSize: Int = 32, waiting: Int = 1024, paddingShare: Double = 0.15) {
+            self.batchSize = batchSize
+            self.waiting = waiting
+            self.paddingShare = paddingShare
+        }
+    }
+
+    /// A row of the logits of its batch.
+    private struct Row: Sendable {
+        var logits: Logits
+        var index: Int
+        var length: Int
+    }
+
+    /// The model.
+    public let bundle: ModelBundle
+    private let workers: [any ForwardPass]
+    private let tokenizer: Tokenizer
+    private let decoder: Decoder
+    private let batcher: Batcher<ContinuousClock, Encoding, Row>
+
+    /// An engine over a model.
+    ///
+    /// - Parameter workers: Instances of the model; each runs one batch at a time. At least one.
+    public init(bundle: ModelBundle, workers: [any ForwardPass], configuration: Configuration = Configuration()) {
+        self.bundle = bundle
+        self.workers = workers
+        tokenizer = Tokenizer(vocabulary: bundle.vocabulary, options: bundle.manifest.tokenization)
+        decoder = Decoder(intents: bundle.manifest.intents, labels: bundle.manifest.slotLabels, temperature: bundle.manifest.temperature)
+        let limits = BatchQueue<ContinuousClock.Instant>.Limits(
+            batchSize: configuration.batchSize, waiting: configuration.waiting, paddingShare: configuration.paddingShare)
+        batcher = Batcher(workers: workers.count, limits: limits, clock: ContinuousClock()) { worker, encodings, length in
+            let batch = TokenBatch(encodings, length: length)
+            let logits = try await workers[worker].forward(batch)
+            try bundle.check(logits, of: batch)
+            return encodings.indices.map { Row(logits: logits, index: $0, length: length) }
+        }
+    }
+
+    /// Runs every shape once on every worker, so that no request pays for a first run, and checks what the model gives.
+    ///
+    /// - Throws: ``BundleError`` where the outputs do not fit the manifest; what the forward pass throws.
+    public func warmUp(_ shapes: [(rows: Int, length: Int)]) async throws {
+        for worker in workers {
+            for (rows, length) in shapes {
+                let row = Encoding(
+                    ids: Array(repeating: bundle.vocabulary.unknown, count: length), ranges: Array(repeating: 0..<0, count: length),
+                    isContinuation: Array(repeating: false, count: length), truncated: false)
+                let batch = TokenBatch(Array(repeating: row, count: rows), length: length)
+                try bundle.check(await worker.forward(batch), of: batch)
+            }
+        }
+    }
+
+    /// How many utterances wait for a worker.
+    public var waiting: Int { batcher.waiting }
+
+    /// Recognises an utterance.
+    ///
+    /// - Parameters:
+    ///   - topK: How many intents to give at most; below 1 counts as 1.
+    ///   - deadline: When an answer is of no use any more. An utterance that still waits for a worker then is never computed.
+    /// - Throws: ``ConversationError``: `.resourceExhausted` where too many wait, `.deadlineExceeded`, `.cancelled` where the caller's task is cancelled,
+    ///   `.unavailable` once drained, `.internalError` where the model fails or gives what is not a number.
+    public func recognize(_ utterance: Utterance, topK: Int = 1, deadline: ContinuousClock.Instant? = nil) async throws(ConversationError)
+        -> Recognition
+    {
+        let encoding = tokenizer.encode(utterance.text, maximumLength: bundle.manifest.maximumLength)
+        let batched: Batched<Row>
+        do {
+            batched = try await batcher.submit(encoding, length: encoding.ids.count, deadline: deadline)
+        } catch {
+            throw explain(error)
+        }
+        let row = batched.output
+        let intentCount = decoder.intents.count
+        let slotCount = row.length * decoder.labels.names.count
+        let intentLogits = row.logits.intent[row.index * intentCount..<(row.index + 1) * intentCount]
+        let slotLogits = row.logits.slots[row.index * slotCount..<(row.index + 1) * slotCount].prefix(
+            encoding.ids.count * decoder.labels.names.count)
+        guard intentLogits.allSatisfy(\.isFinite), slotLogits.allSatisfy(\.isFinite) else {
+            throw ConversationError(.internalError, "the model \(bundle.id) gave a value that is not a finite number")
+        }
+        return Recognition(
+            intents: decoder.intents(intentLogits, count: topK), slots: decoder.slots(slotLogits, encoding: encoding, text: utterance.text),
+            model: bundle.id, route: .model,
+            timing: Timing(queue: batched.queue, compute: batched.compute, batchSize: batched.batchSize, paddedLength: batched.length))
+    }
+
+    /// Takes nothing new, and returns when all that was asked is answered.
+    public func drain() async { await batcher.drain() }
+
+    /// Takes nothing new, and answers what waits with `.unavailable`. Batches under way are computed to their end.
+    public func stop() { batcher.stop() }
+
+    private func explain(_ error: BatchingError) -> ConversationError {
+        switch error.code {
+        case .full:
+            ConversationError(
+                .resourceExhausted, "the model \(bundle.id) has too much to do: \(error.message)", retryAfter: error.retryAfter)
+        case .expired: ConversationError(.deadlineExceeded, "the deadline passed before the model \(bundle.id) could be asked")
+        case .cancelled: ConversationError(.cancelled, "the caller no longer waits")
+        case .stopped: ConversationError(.unavailable, "the model \(bundle.id) is being taken out of service")
+        default: error.cause as? ConversationError ?? ConversationError(.internalError, "the model \(bundle.id) failed: \(error.message)")
+        }
+    }
+}
+
+extension TokenBatch {
+    /// Rows of one length, padded with zeros on the right.
+    init(_ encodings: [Encoding], length: Int) {
+        var inputIDs = [Int64](repeating: 0, count: encodings.count * length)
+        var attentionMask = inputIDs
+        for (row, encoding) in encodings.enumerated() {
+            for (column, id) in encoding.ids.enumerated() {
+                inputIDs[row * length + column] = id
+                attentionMask[row * length + column] = 1
+            }
+        }
+        self.init(rows: encodings.count, length: length, inputIDs: inputIDs, attentionMask: attentionMask)
+    }
+}
