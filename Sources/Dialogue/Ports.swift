@@ -15,7 +15,8 @@ public protocol SessionStore: Sendable {
     func reply(_ uid: UserID, seq: UInt64, position: Int, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> Reply?
 
     /// Keeps a session and a reply in one step, if the stored version is still `expected` (nil: no session is stored).
-    func commit(_ reply: Reply, position: Int, expected: SessionVersion?, deadline: ContinuousClock.Instant?) async throws(ConversationError)
+    func commit(_ reply: Reply, position: Int, expected: SessionVersion?, deadline: ContinuousClock.Instant?)
+        async throws(ConversationError)
         -> CommitResult
 
     /// The time that is left to the session of a user; nil where there is none. Does not extend it.
