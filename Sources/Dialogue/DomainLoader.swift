@@ -52,7 +52,8 @@ struct DomainLoader {
             element.report("nothing handles the intent '\(name)'; a flow, a rule or an answer of this name was expected")
         }
         return Domain(
-            name: settings.name, language: settings.language, sessionTimeToLive: settings.timeToLive, intents: Set(intents.keys), slots: slots,
+            name: settings.name, language: settings.language, sessionTimeToLive: settings.timeToLive, intents: Set(intents.keys),
+            slots: slots,
             flows: flows, answers: replies.answers, rules: rules, messages: replies.messages, thresholds: settings.thresholds,
             limits: settings.limits, lexicon: settings.lexicon, codes: Set(slots.values.filter { $0.kind == .code }.map(\.name)),
             counted: Set(rules.filter { $0.times > 1 }.map(\.intent)))
@@ -98,7 +99,8 @@ extension DomainLoader {
         let session = fields["session"]?.fields(required: ["time_to_live"]) ?? [:]
         let thresholds = fields["thresholds"]?.fields(required: ["understood", "interruption", "slot"]) ?? [:]
         let limits = fields["limits"]?.fields(required: ["misunderstood", "suspended_flows"]) ?? [:]
-        let words = fields["words"]?.fields(required: ["affirm", "deny", "cancel", "cancel_except", "correction", "question", "link"]) ?? [:]
+        let words =
+            fields["words"]?.fields(required: ["affirm", "deny", "cancel", "cancel_except", "correction", "question", "link"]) ?? [:]
 
         let name = fields["name"]?.string()
         let language = fields["language"]?.string()
@@ -115,7 +117,8 @@ extension DomainLoader {
             affirm: Set(Self.words(words["affirm"])), deny: Set(Self.words(words["deny"])), cancel: Self.words(words["cancel"]),
             cancelExcept: Self.words(words["cancel_except"]), correction: Self.words(words["correction"]),
             question: Self.words(words["question"]), link: Self.words(words["link"]))
-        guard let name, let language, let timeToLive, let understood, let interruption, let slot, let misunderstood, let suspendedFlows else { return nil }
+        guard let name, let language, let timeToLive, let understood, let interruption, let slot, let misunderstood, let suspendedFlows
+        else { return nil }
         return Settings(
             name: name, language: language, timeToLive: timeToLive,
             thresholds: Thresholds(understood: understood, interruption: interruption, slot: slot),
@@ -135,7 +138,8 @@ extension DomainLoader {
         var slots: [String: SlotDefinition] = [:]
         for (key, name, value) in root.entries() ?? [] {
             if Self.reservedNames.contains(name) { key.report("no slot may be named '\(name)': the bot has a meaning of its own for it") }
-            let fields = value.fields(required: ["label", "type", "pattern"], optional: ["also_called", "typical", "free_text", "ask", "ask_again", "invalid"])
+            let fields = value.fields(
+                required: ["label", "type", "pattern"], optional: ["also_called", "typical", "free_text", "ask", "ask_again", "invalid"])
             let kind = fields["type"].flatMap { element -> SlotDefinition.Kind? in
                 switch element.string() {
                 case "code": return .code
@@ -150,14 +154,18 @@ extension DomainLoader {
             let pattern = fields["pattern"]?.pattern()
             let typical = fields["typical"]?.pattern()
             let freeText = fields["free_text"]?.pattern()
-            if kind == .code, let element = fields["free_text"] { element.report("'\(element.path)' is for slots of type 'text'; codes are found by 'pattern'") }
+            if kind == .code, let element = fields["free_text"] {
+                element.report("'\(element.path)' is for slots of type 'text'; codes are found by 'pattern'")
+            }
             let prompts = loadPrompts(ask: fields["ask"], again: fields["ask_again"], path: value)
             let invalid = fields["invalid"].map { wordings($0, WordingScope(always: ["value"])) }
-            if prompts != nil, invalid == nil { value.report("'\(value.path)' is asked for, and has no 'invalid': what is said of a value that does not fit") }
-            guard let kind, let label, let pattern else { continue }
+            if prompts != nil, invalid == nil {
+                value.report("'\(value.path)' is asked for, and has no 'invalid': what is said of a value that does not fit")
+            }
+            // A slot with a fault is kept, so that what refers to it is not reported as well.
             slots[name] = SlotDefinition(
-                name: name, kind: kind, names: [Folded.lowered(label)] + names, label: label, pattern: pattern, typical: typical,
-                freeText: freeText, prompts: prompts, invalid: invalid)
+                name: name, kind: kind ?? .text, names: [Folded.lowered(label ?? name)] + names, label: label ?? name,
+                pattern: pattern ?? .anything, typical: typical, freeText: freeText, prompts: prompts, invalid: invalid)
         }
         return slots
     }

@@ -23,7 +23,8 @@ struct Element {
             if known.contains(name) {
                 fields[name] = value
             } else {
-                key.report("unknown key '\(name)'\(suggestion(for: name, among: known)); one of \(listed(known)) was expected")
+                let near = suggestion(for: name, among: known)
+                key.report("unknown key '\(name)'" + (near.isEmpty ? "; one of \(listed(known)) was expected" : near))
             }
         }
         for name in required where fields[name] == nil {
@@ -111,7 +112,8 @@ struct Element {
     func duration() -> Duration? {
         guard let text = string() else { return nil }
         let units: [Character: Int] = ["s": 1, "m": 60, "h": 3600, "d": 86400]
-        guard let unit = text.last.flatMap({ units[$0] }), let count = Int(text.dropLast()), (1...(365 * 86400 / unit)).contains(count) else {
+        guard let unit = text.last.flatMap({ units[$0] }), let count = Int(text.dropLast()), (1...(365 * 86400 / unit)).contains(count)
+        else {
             report("\(subject) must be a time such as 90s, 30m, 24h or 7d, and is '\(text)'")
             return nil
         }
@@ -149,7 +151,7 @@ struct Element {
 
     private func suggestion(for name: String, among known: some Sequence<String>) -> String {
         let near = known.map { (name: $0, distance: editDistance(name, $0)) }.min { ($0.distance, $0.name) < ($1.distance, $1.name) }
-        guard let near, near.distance <= max(1, name.count / 3) else { return "" }
+        guard let near, near.distance <= (name.count < 4 ? 1 : max(2, name.count / 3)) else { return "" }
         return "; did you mean '\(near.name)'?"
     }
 }

@@ -30,19 +30,24 @@ extension DomainLoader {
             let any = names("any")
             let optional = names("optional")
             if used.isEmpty, fields["required"] == nil, fields["any"] == nil {
-                value.report("'\(value.path)' has neither 'required' nor 'any': a flow asks for something; without a question it is an answer")
+                value.report(
+                    "'\(value.path)' has neither 'required' nor 'any': a flow asks for something; without a question it is an answer")
             }
             for (key, slot, _) in fields["prompts"]?.entries() ?? [] where slots[slot] != nil && !used.contains(slot) {
                 key.report("'\(value.path)' has prompts for '\(slot)', which is not one of its slots")
             }
 
-            let always = Set(required).union(any.isEmpty ? [] : [Self.reference])
-            let ended = WordingScope(always: always, optional: Set(any + optional))
+            // Where a slot's name is wrong already, its templates are not blamed for it.
+            let known = used.count == ["required", "any", "optional"].reduce(0) { $0 + (fields[$1]?.strings().count ?? 0) }
+            let always = Set(required).union(any.isEmpty ? [] : [Self.reference]).union(known ? [] : Array(slots.keys))
+            let ended = WordingScope(always: always, optional: Set(any + optional).subtracting(known ? [] : Array(slots.keys)))
             flows[name] = FlowDefinition(
                 name: name, title: title, required: required, any: any, optional: optional, prompts: prompts,
                 cancelWords: Self.words(fields["cancel_words"]),
                 begin: fields["begin"].map { wordings($0, WordingScope(optional: used)) } ?? Wordings(templates: []),
-                confirm: fields["confirm"].map { wordings($0, WordingScope(always: always, optional: ended.optional, mustName: required + optional)) },
+                confirm: fields["confirm"].map {
+                    wordings($0, WordingScope(always: always, optional: ended.optional, mustName: known ? required + optional : []))
+                },
                 done: fields["done"].map { wordings($0, ended) } ?? Wordings(templates: []))
         }
         return flows
@@ -76,11 +81,13 @@ extension DomainLoader {
             let effect = then.flatMap(Rule.Effect.init)
             if let then, effect == nil { fields["then"]?.reportUnknown("effect", then, among: effects) }
             let reply = fields["reply"].map { wordings($0, WordingScope(optional: Set(slots.keys))) }
-            guard let name, let intent, let effect, let reply else { continue }
+            guard let intent else { continue }
             if let earlier = rules.first(where: { $0.intent == intent && $0.times <= times }) {
                 item.report("this rule is never reached: '\(earlier.name)' above holds whenever it does")
             }
-            rules.append(Rule(name: name, intent: intent, times: times, effect: effect, reply: reply))
+            rules.append(
+                Rule(name: name ?? intent, intent: intent, times: times, effect: effect ?? .answer, reply: reply ?? Wordings(templates: []))
+            )
         }
         return rules
     }

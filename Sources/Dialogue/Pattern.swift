@@ -35,6 +35,14 @@ struct Pattern: Sendable {
     let source: String
     private let program: [Instruction]
 
+    /// Matches everything.
+    static let anything = Pattern(source: ".*", program: [.split(1, 3), .take(Class(ranges: [], negated: true)), .jump(0), .match])
+
+    private init(source: String, program: [Instruction]) {
+        self.source = source
+        self.program = program
+    }
+
     /// - Throws: ``PatternError`` that says what was wrong.
     init(_ source: String) throws(PatternError) {
         self.source = source
@@ -170,7 +178,9 @@ private struct PatternParser {
         case ".": return .take(.init(ranges: [], negated: true))
         case "\\": return .take(try escape())
         case "*", "+", "?", "{": throw PatternError(message: "'\(scalar)' at \(position) repeats nothing")
-        case "^", "$": throw PatternError(message: "'\(scalar)' at \(position) is not needed: a slot's whole value is matched; write \\\(scalar) for the sign itself")
+        case "^", "$":
+            throw PatternError(
+                message: "'\(scalar)' at \(position) is not needed: a slot's whole value is matched; write \\\(scalar) for the sign itself")
         default: return .take(.init(ranges: [scalar.value...scalar.value]))
         }
     }
@@ -230,7 +240,9 @@ private struct PatternParser {
     }
 
     private func emit(_ expression: Expression, to program: inout [Pattern.Instruction]) throws(PatternError) {
-        guard program.count < Pattern.sizeLimit else { throw PatternError(message: "it is too large; fewer or smaller counts in {} are expected") }
+        guard program.count < Pattern.sizeLimit else {
+            throw PatternError(message: "it is too large; fewer or smaller counts in {} are expected")
+        }
         switch expression {
         case .take(let accepted): program.append(.take(accepted))
         case .sequence(let parts): for part in parts { try emit(part, to: &program) }

@@ -79,8 +79,8 @@ struct Reader {
         if let (answer, range) = answer(in: reading, spans: spans) {
             reading.answer = .value(answer)
             reading.isBare = range == reading.text.trimmed(0..<reading.text.scalars.count)
-            // What the answer covers is nothing else.
-            spans.removeAll { $0.range.overlaps(range) && $0.value.name != answer.name }
+            // A number that answers is nothing else; a free text may well hold other slots.
+            if domain.codes.contains(answer.name) { spans.removeAll { $0.range.overlaps(range) && $0.value.name != answer.name } }
         } else {
             reading.answer = invalid ?? attempt(in: reading, spans: spans)
         }
@@ -159,9 +159,11 @@ struct Reader {
             if spans.contains(where: { $0.kind == .text && $0.range.overlaps(range) && $0.range.count > range.count }) { continue }
             let code = Folded.code(text.scalars[range])
             let typical = wanted.first { $0.typical?.matches(code) ?? false && $0.accepts(code) }
-            let others = typical == nil && domain.slots.values.contains { other in
-                !names.contains(other.name) && other.kind == .code && other.typical?.matches(code) ?? false
-            }
+            let others =
+                typical == nil
+                && domain.slots.values.contains { other in
+                    !names.contains(other.name) && other.kind == .code && other.typical?.matches(code) ?? false
+                }
             guard let slot = typical ?? (open && !others ? wanted.first { $0.accepts(code) } : nil) else { continue }
             return (SlotValue(name: slot.name, value: text.written(range), normalized: Folded.string(code)), range)
         }

@@ -79,7 +79,8 @@ final class SourceFile {
 
     private static func place(of error: any Error) -> (line: Int, column: Int, message: String) {
         switch error {
-        case YamlError.scanner(_, let problem, let mark, _), YamlError.parser(_, let problem, let mark, _), YamlError.composer(_, let problem, let mark, _):
+        case YamlError.scanner(_, let problem, let mark, _), YamlError.parser(_, let problem, let mark, _),
+            YamlError.composer(_, let problem, let mark, _):
             (mark.line, mark.column, "this is not YAML: \(problem)")
         case YamlError.duplicatedKeysInMapping(let keys, let context):
             (

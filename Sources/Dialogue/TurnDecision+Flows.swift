@@ -215,7 +215,8 @@ extension TurnDecision {
     mutating func cancel(_ reading: Reading) -> Bool {
         guard let (index, word) = cancelled(by: reading), !saysLiterally(reading) else { return false }
         let says = reading.text.compact.count - word.count
-        let elsewhere = reading.understood && reading.intent != session.flows[index].name
+        let elsewhere =
+            reading.understood && reading.intent != session.flows[index].name
             && (domain.flows[reading.intent] != nil || domain.answers[reading.intent] != nil)
         if says > 4, elsewhere {
             // 「算了，直接退款吧」: the flow ends, and the message is followed.
@@ -236,7 +237,8 @@ extension TurnDecision {
             let words = domain.flows[session.flows[index].name]?.cancelWords ?? []
             if let word = words.first(where: reading.text.contains) { return (index, word) }
         }
-        guard let word = domain.lexicon.cancel.first(where: reading.text.contains), !domain.lexicon.cancelExcept.contains(where: reading.text.contains)
+        guard let word = domain.lexicon.cancel.first(where: reading.text.contains),
+            !domain.lexicon.cancelExcept.contains(where: reading.text.contains)
         else { return nil }
         return (session.flows.count - 1, word)
     }

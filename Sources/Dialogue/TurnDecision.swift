@@ -108,7 +108,8 @@ struct TurnDecision {
         let intent = recognition?.intents.first
         session.remember(Turn(seq: seq, intent: intent?.name ?? "", confidence: intent?.confidence ?? 0, at: now, source: source))
         return Decision(
-            session: session, text: parts.joined(separator: "\n"), source: source, degradedParts: recognition == nil ? ["understanding"] : [])
+            session: session, text: parts.joined(separator: "\n"), source: source,
+            degradedParts: recognition == nil ? ["understanding"] : [])
     }
 
     // MARK: Slots

@@ -1,3 +1,5 @@
+import Yams
+
 /// What the wordings of a reply can name.
 struct WordingScope {
     /// Always has a value.
@@ -12,12 +14,12 @@ extension DomainLoader {
     /// A list of one to ten wordings, each a Mustache template whose variables are known.
     func wordings(_ element: Element, _ scope: WordingScope) -> Wordings {
         let strings = element.strings()
-        if strings.isEmpty || strings.count > 10 {
-            element.report("'\(element.path)' must be a list of 1 to 10 wordings, and has \(strings.count)")
+        if case .sequence(let items) = element.node, items.isEmpty || items.count > 10 {
+            element.report("'\(element.path)' must be a list of 1 to 10 wordings, and has \(items.count)")
         }
         var templates: [Template] = []
         for (text, item) in strings {
-            check(text, item, scope)
+            guard check(text, item, scope) else { continue }
             do {
                 templates.append(try Template(text))
             } catch {
@@ -28,7 +30,10 @@ extension DomainLoader {
     }
 
     /// Reports tags that no slot or flow fills, or that replies do not have.
-    private func check(_ text: String, _ item: Element, _ scope: WordingScope) {
+    ///
+    /// - Returns: Whether nothing was reported.
+    private func check(_ text: String, _ item: Element, _ scope: WordingScope) -> Bool {
+        let before = item.file.findings.diagnostics.count
         var open: [String] = []
         var named: Set<String> = []
         for tag in Template.tags(of: text) {
@@ -64,6 +69,7 @@ extension DomainLoader {
         for name in scope.mustName where !named.contains(name) {
             item.report("this wording must name {{\(name)}}: the customer confirms what it says")
         }
+        return item.file.findings.diagnostics.count == before
     }
 
     private func unknownVariable(_ name: String, _ scope: WordingScope) -> String {

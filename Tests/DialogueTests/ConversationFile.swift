@@ -54,7 +54,9 @@ extension RecordedConversation {
     private static func step(_ element: Element) -> Step? {
         let fields = element.fields(
             required: ["user", "heard"],
-            optional: ["found", "flow", "awaiting", "source", "suspended", "handed_off", "degraded", "misunderstood", "slots", "says", "not_says"])
+            optional: [
+                "found", "flow", "awaiting", "source", "suspended", "handed_off", "degraded", "misunderstood", "slots", "says", "not_says",
+            ])
         guard let user = fields["user"]?.string(), let heard = fields["heard"]?.string() else { return nil }
         var step = Step(line: element.line, user: user)
         if heard != "nothing" { step.recognition = recognition(of: user, heard: heard, found: pairs(fields["found"]), element) }
@@ -94,7 +96,8 @@ extension RecordedConversation {
             }
             slots.append(
                 .init(
-                    value: .init(name: name, value: value, normalized: value.filter { $0 != " " }), range: start..<start + span.count, confidence: 0.95))
+                    value: .init(name: name, value: value, normalized: value.filter { $0 != " " }), range: start..<start + span.count,
+                    confidence: 0.95))
         }
         let confidence = words.count > 1 ? Float(words[1]) ?? 0 : 0.95
         return Recognition(intents: [Intent(name: String(words[0]), confidence: confidence)], slots: slots, model: "recorded@1")

@@ -25,7 +25,8 @@ import Testing
             let now = Timestamp(milliseconds: Int64(index) * 1000)
             let decision = domain.decide(session, query: try Utterance(step.user), seq: seq, recognition: step.recognition, now: now)
             session = decision.session
-            let place = Comment(rawValue: "\(conversation.file):\(step.line) \(step.user) → \(decision.text) [awaiting \(session.awaiting)]")
+            let place = Comment(
+                rawValue: "\(conversation.file):\(step.line) \(step.user) → \(decision.text) [awaiting \(session.awaiting)]")
             if let flow = step.flow { #expect(session.flows.last?.name ?? "" == flow, place) }
             if let awaiting = step.awaiting { #expect(session.awaiting.name == awaiting, place) }
             if let source = step.source { #expect("\(decision.source)" == source, place) }
