@@ -60,8 +60,8 @@ class Tokenizer:
         missing = [token for token in (PAD, UNKNOWN, START, END) if token not in tokens]
         if missing:
             raise ValueError(f"{vocabulary}: expected the tokens {', '.join(missing)}")
-        if max_length < 3:
-            raise ValueError(f"a maximum length of {max_length} leaves no room for text between [CLS] and [SEP]")
+        if max_length < 2:
+            raise ValueError(f"a maximum length of {max_length} leaves no room for [CLS] and [SEP]")
         self.size = len(tokens)
         self.pad_id = tokens.index(PAD)
         self._pieces = BertWordPieceTokenizer(
