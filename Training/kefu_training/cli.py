@@ -50,15 +50,17 @@ def _train(options: argparse.Namespace, given: list[str]) -> int:
     from .start import Sizes, load_start
     from .train import RunFolder, TrainingOptions, train
 
-    schema, (train_examples, dev_examples) = _load([options.train, options.dev], options.schema)
+    paths = [*options.train, options.dev]
+    schema, (*train_files, dev_examples) = _load(paths, options.schema)
+    train_examples = [example for examples in train_files for example in examples]
     torch.set_num_threads(options.threads)
     sizes = Sizes(options.layers, options.hidden, options.heads, options.feed_forward, options.positions)
     start = load_start(options.encoder, sizes, options.vocabulary)
     settings = TrainingOptions(**{name: getattr(options, name) for name in TrainingOptions.__dataclass_fields__})
-    digest = hashlib.sha256(options.train.read_bytes() + b"\0" + options.dev.read_bytes()).hexdigest()
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
     about = {
         "command": "python -m kefu_training " + shlex.join(a for a in given if a != "--resume"),
-        "train": str(options.train),
+        "train": " ".join(map(str, options.train)),
         "dev": str(options.dev),
         "data_sha256": digest,
         "examples": len(train_examples),
@@ -201,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_training_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--train", type=Path, required=True, help="annotated file")
+    parser.add_argument("--train", type=Path, required=True, nargs="+", help="annotated files")
     parser.add_argument("--dev", type=Path, required=True, help="annotated file; chooses the epoch")
     parser.add_argument("--schema", default="schema.yaml", help="a YAML file, or auto: intents and slots as the data has them")
     parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints and figures")
@@ -215,6 +217,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--encoder-rate", type=float, default=3e-4)
+    parser.add_argument("--embedding-rate", type=float, default=3e-4, help="of the word embedding; 0 keeps it as it came")
     parser.add_argument("--head-rate", type=float, default=2e-3)
     parser.add_argument("--warm-up", type=float, default=0.1, help="share of all steps")
     parser.add_argument("--weight-decay", type=float, default=0.01)

@@ -37,6 +37,8 @@ class TrainingOptions:
     gru: int = 192
     encoder_rate: float = 3e-4
     head_rate: float = 2e-3
+    embedding_rate: float = 3e-4
+    """Of the word embedding. 0 keeps its rows as they came, so that words the training data lacks stay near those it has."""
     warm_up: float = 0.1
     """The share of all steps over which the rates rise from 0; after it they fall to 0 in a line."""
     weight_decay: float = 0.01
@@ -232,12 +234,14 @@ def _build(start: Start, schema: Schema, options: TrainingOptions) -> IntentSlot
 
 
 def _optimizer(model: IntentSlotModel, options: TrainingOptions, steps: int):
-    groups = []
+    embedding = model.encoder.embedding.word
+    embedding.requires_grad_(options.embedding_rate > 0)
+    groups = [{"params": list(embedding.parameters()), "lr": options.embedding_rate, "weight_decay": 0.0}]
     for inside, rate in ((True, options.encoder_rate), (False, options.head_rate)):
-        named = [(n, p) for n, p in model.named_parameters() if n.startswith("encoder.") == inside]
+        named = [p for n, p in model.named_parameters() if n.startswith("encoder.") == inside and p is not embedding.weight]
         # Biases and norms are vectors; they are not decayed.
-        groups.append({"params": [p for _, p in named if p.dim() > 1], "lr": rate, "weight_decay": options.weight_decay})
-        groups.append({"params": [p for _, p in named if p.dim() == 1], "lr": rate, "weight_decay": 0.0})
+        groups.append({"params": [p for p in named if p.dim() > 1], "lr": rate, "weight_decay": options.weight_decay})
+        groups.append({"params": [p for p in named if p.dim() == 1], "lr": rate, "weight_decay": 0.0})
     optimizer = torch.optim.AdamW(groups)
     rise = max(1, round(steps * options.warm_up))
 

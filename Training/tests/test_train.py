@@ -10,7 +10,7 @@ from conftest import OPTIONS
 from kefu_training.calibration import expected_calibration_error, fit_temperature
 from kefu_training.data import Schema, read_file
 from kefu_training.metrics import measure
-from kefu_training.train import RunError, RunFolder, batches, train
+from kefu_training.train import RunError, RunFolder, _build, batches, train
 
 
 @pytest.fixture
@@ -42,8 +42,20 @@ def test_it_learns(inputs, tmp_path):
     assert figures.intent_accuracy == 1.0 and figures.slot_f1 > 0.9
 
 
+def test_a_frozen_embedding_and_bfloat16(inputs, tmp_path):
+    options = OPTIONS.__class__(**{**OPTIONS.__dict__, "epochs": 1, "embedding_rate": 0.0, "precision": "bfloat16"})
+    run = RunFolder(tmp_path / "run")
+    train(run, **inputs | {"options": options})
+    model, _ = run.read_best()
+    torch.manual_seed(OPTIONS.seed * 100_003)
+    before = _build(inputs["start"], inputs["schema"], options)
+    assert torch.equal(model.encoder.embedding.word.weight, before.encoder.embedding.word.weight)
+    assert not torch.equal(model.encoder.embedding.position, before.encoder.embedding.position)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
 def test_it_stops_when_dev_gains_nothing(inputs, tmp_path):
-    options = OPTIONS.__class__(**{**OPTIONS.__dict__, "epochs": 9, "patience": 2, "encoder_rate": 0.0, "head_rate": 0.0})
+    options = OPTIONS.__class__(**{**OPTIONS.__dict__, "epochs": 9, "patience": 2, "encoder_rate": 0.0, "embedding_rate": 0.0, "head_rate": 0.0})
     run = RunFolder(tmp_path / "run")
     train(run, **inputs | {"options": options})
     assert run.epochs.read_text().count("\n") == 3
