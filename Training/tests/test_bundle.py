@@ -1,0 +1,116 @@
+"""The commands from data to a bundle, and what a bundle's reader refuses."""
+
+import json
+
+import pytest
+from conftest import TRAINING
+
+from kefu_training.bundle import BundleError, load_bundle, sha256
+from kefu_training.cli import main
+
+
+@pytest.fixture
+def bundle(files, vocabulary, capsys):
+    """A bundle made by the commands themselves."""
+    common = ["--schema", str(files / "schema.yaml")]
+    data = ["--train", str(files / "train.tsv"), "--dev", str(files / "dev.tsv")]
+    sizes = "--encoder random --layers 1 --hidden 16 --heads 2 --feed-forward 32 --positions 64 --gru 8 --epochs 2 --batch 4 --threads 1".split()
+    assert main(["train", *common, *data, *sizes, "--run", str(files / "run"), "--vocabulary", str(vocabulary)]) == 0
+    folder = files / "tiny" / "1"
+    assert main(["export", "--run", str(files / "run"), "--bundle", str(folder), "--dev", str(files / "dev.tsv")]) == 0
+    capsys.readouterr()
+    return folder
+
+
+def test_manifest_says_what_is_there(bundle):
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["format"] == 1 and manifest["name"] == "tiny" and manifest["version"] == "1" and manifest["language"] == "zh-CN"
+    assert manifest["intents"] == ["refund", "greet", "move"]
+    assert manifest["slot_labels"] == ["O", "B-product", "I-product", "B-phone", "I-phone", "X"]
+    assert manifest["max_length"] == 64 and 0.05 <= manifest["temperature"] <= 20
+    assert manifest["files"]["model.pt"] == {"sha256": sha256(bundle / "model.pt"), "bytes": (bundle / "model.pt").stat().st_size}
+    assert manifest["model"] | {"vocabulary": 0} == {
+        "encoder_layers": 1, "hidden": 16, "gru": 8, "vocabulary": 0, "storage": "float16", "initialised_from": "random",
+    }  # fmt: skip
+    assert manifest["training"]["examples"] == 12 and manifest["training"]["command"].startswith("python -m kefu_training train ")
+    assert manifest["training"]["figures"]["dev_examples"] == 3
+
+
+def test_evaluate_parity_and_latency(bundle, files, capsys):
+    assert main(["evaluate", "--bundle", str(bundle), "--threads", "1", "--errors", str(files / "dev.tsv")]) == 0
+    output = capsys.readouterr().out
+    assert "intent accuracy" in output and "slot F1" in output
+    assert main(["parity", "--bundle", str(bundle), "--output", str(files / "parity.json")]) == 0
+    parity = json.loads((files / "parity.json").read_text(encoding="utf-8"))
+    assert len(parity["cases"]) >= 40 and parity["model_sha256"] == sha256(bundle / "model.pt")
+    assert all(len(c["intent"]) == 3 and len(c["slots"]) == len(c["ids"]) and len(c["slots"][0]) == 6 for c in parity["cases"])
+    assert main(["latency", "--bundle", str(bundle), "--seconds", "0.01", "--batches", "1", "2"]) == 0
+    assert capsys.readouterr().out.count("ms of CPU a row") == 2
+
+
+def change(bundle, edit):
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    edit(manifest)
+    (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda m: m.update(format=9), "manifest.json: format 9: expected 1"),
+        (lambda m: m.pop("intents"), "manifest.json: the field intents is missing"),
+        (lambda m: m["intents"].append("more"), "model.pt: gives 3 intents, manifest.json lists 4"),
+        (lambda m: m["slot_labels"].pop(), "manifest.json: slot_labels: expected O"),
+        (lambda m: m.update(slot_labels=["O", "B-a", "I-a", "X"]), "model.pt: gives 6 slot_labels, manifest.json lists 4"),
+        (lambda m: m["files"]["vocab.txt"].update(sha256="0"), "vocab.txt: its sha256 is not the one in manifest.json"),
+        (lambda m: m["files"].update(extra={"sha256": "0"}), "extra: No such file"),
+        (lambda m: m["model"].update(vocabulary=1), "tokens: expected 1"),
+    ],
+)
+def test_bundles_that_do_not_match_are_refused(bundle, edit, message):
+    load_bundle(bundle)
+    change(bundle, edit)
+    with pytest.raises(BundleError) as caught:
+        load_bundle(bundle)
+    assert message in str(caught.value)
+
+
+def test_export_minds_its_limit(bundle, files, capsys):
+    arguments = ["export", "--run", str(files / "run"), "--bundle", str(files / "b" / "1"), "--dev", str(files / "dev.tsv")]
+    assert main([*arguments, "--limit-mb", "0.001"]) == 1
+    assert "larger than --limit-mb" in capsys.readouterr().err
+
+
+def test_check_data_counts_or_complains(files, capsys):
+    arguments = ["check-data", "--schema", str(files / "schema.yaml"), str(files / "train.tsv"), str(files / "dev.tsv")]
+    assert main(arguments) == 0
+    assert "train.tsv: 12 examples, 3 of 3 intents, 8 slot values" in capsys.readouterr().out
+    with (files / "dev.tsv").open("a", encoding="utf-8") as file:
+        file.write("greet\t你好\nrefund\t在吗\n")
+    assert main(arguments) == 1
+    problems = capsys.readouterr().err.splitlines()
+    assert problems == [
+        f"{files / 'dev.tsv'}:4: duplicate: '你好' is also at {files / 'train.tsv'}:6",
+        f"{files / 'dev.tsv'}:5: label clash: '在吗' is refund here and greet at {files / 'train.tsv'}:7",
+    ]
+    assert main(["check-data", "--schema", "auto", *arguments[3:]]) == 0
+    assert "warning: 2 " in capsys.readouterr().err
+
+
+SHIPPED = TRAINING.parent / "Deploy" / "models" / "ecommerce" / "1"
+
+
+@pytest.mark.skipif(not SHIPPED.exists(), reason="no shipped bundle beside Training/")
+def test_shipped_bundle_is_that_of_the_parity_cases(tmp_path):
+    bundle = load_bundle(SHIPPED)
+    assert sum(f["bytes"] for f in bundle.manifest["files"].values()) <= 32_000_000
+    assert len(bundle.schema.intents) == 35 and len(bundle.schema.labels) == 20 and bundle.manifest["max_length"] == 512
+    assert main(["parity", "--bundle", str(SHIPPED), "--output", str(tmp_path / "parity.json")]) == 0
+    now = json.loads((tmp_path / "parity.json").read_text(encoding="utf-8"))
+    kept = json.loads((TRAINING / "tests" / "resources" / "parity.json").read_text(encoding="utf-8"))
+    assert now["model_sha256"] == kept["model_sha256"] and len(now["cases"]) == len(kept["cases"])
+    for mine, other in zip(now["cases"], kept["cases"]):
+        assert mine["text"] == other["text"] and mine["ids"] == other["ids"]
+        assert mine["intent"] == pytest.approx(other["intent"], abs=1e-4)
+        for row, expected in zip(mine["slots"], other["slots"], strict=True):
+            assert row == pytest.approx(expected, abs=1e-4)

@@ -1,0 +1,71 @@
+"""Tokens, labels and spans."""
+
+import json
+
+import pytest
+from conftest import TRAINING
+
+from kefu_training.data import Example, Schema, Span, parse_text
+from kefu_training.text import Tokenizer, labels_of, normalize, spans_of
+
+CASES = TRAINING.parent / "Tests" / "TokenizationTests" / "Resources"
+SCHEMA = Schema.of(["a"], ["product", "phone"])
+
+
+@pytest.mark.skipif(not (CASES / "preprocessing.jsonl").exists(), reason="the Swift tests are not beside Training/")
+def test_preprocessing_is_that_of_the_server():
+    cases = [json.loads(line) for line in (CASES / "preprocessing.jsonl").read_text(encoding="utf-8").split("\n") if line]
+    assert len(cases) >= 100
+    for case in cases:
+        assert normalize(case["text"]) == case["half_width"]
+        encoding = Tokenizer(CASES / "vocab.txt", case["max_length"]).encode(case["text"])
+        assert encoding.tokens == case["tokens"] and encoding.ids == case["ids"], case["text"]
+        assert [list(o) for o in encoding.offsets] == case["offsets"], case["text"]
+
+
+def test_words_point_into_the_text_as_sent(vocabulary):
+    text = "改１３8　ｈｅｌｌｏ,改"
+    encoding = Tokenizer(vocabulary).encode(text)
+    assert encoding.tokens == ["[CLS]", "改", "1", "##3", "##8", "hello", ",", "改", "[SEP]"]
+    assert [text[w.start : w.end] for w in encoding.words] == ["改", "１３8", "ｈｅｌｌｏ", ",", "改"]
+    assert [w.position for w in encoding.words] == [1, 2, 5, 6, 7]
+
+
+def test_repeated_words_stay_apart(vocabulary):
+    encoding = Tokenizer(vocabulary).encode("退退退")
+    assert [(w.start, w.end) for w in encoding.words] == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_labels_and_back(vocabulary):
+    text, spans = parse_text("我要退[手机](product)[衣服](product),改成[138 00](phone)吧")
+    encoding = Tokenizer(vocabulary).encode(text)
+    labels = [SCHEMA.labels[i] for i in labels_of(Example("a", text, spans), encoding, SCHEMA)]
+    assert labels == (
+        ["X", "O", "O", "O", "B-product", "I-product", "B-product", "I-product", "O", "O", "O"]
+        + ["B-phone", "X", "X", "I-phone", "X", "O", "X"]
+    )
+    assert spans_of(labels, encoding) == list(spans)
+
+
+def test_decoding_takes_what_a_model_may_say(vocabulary):
+    encoding = Tokenizer(vocabulary).encode("我要退手机")
+
+    def decode(*labels):
+        return spans_of(["X", *labels, "X"], encoding)
+
+    assert decode("O", "I-product", "I-product", "O", "O") == [Span(1, 3, "product")]
+    assert decode("B-product", "I-phone", "O", "X", "I-phone") == [Span(0, 1, "product"), Span(1, 2, "phone"), Span(4, 5, "phone")]
+    assert decode("B-phone", "B-phone", "O", "O", "O") == [Span(0, 1, "phone"), Span(1, 2, "phone")]
+    assert decode("X", "X", "X", "X", "X") == []
+
+
+def test_long_texts_are_cut(vocabulary):
+    encoding = Tokenizer(vocabulary, 8).encode("我" * 30)
+    assert len(encoding.ids) == 8 and encoding.tokens[-1] == "[SEP]" and len(encoding.words) == 6
+
+
+def test_vocabularies_without_special_tokens_are_refused(tmp_path):
+    path = tmp_path / "bad.txt"
+    path.write_text("[PAD]\n我\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="expected the tokens"):
+        Tokenizer(path)
