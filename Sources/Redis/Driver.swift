@@ -25,7 +25,8 @@ final class Driver {
     private var connection: Connection?
     private var backlog = RequestQueue()
     private var pipeline = RequestQueue()
-    private var spare: [Request] = []
+    private var spare = Inbox.Contents()
+    private let executor: LoopExecutor
     private var attempt = 0
     private var failures = 0
     private var lastFailure: RedisError?
@@ -38,9 +39,10 @@ final class Driver {
     private var sweepTimer: LoopEvent?
     private var wakeEvent: LoopEvent?
 
-    init(_ configuration: RedisClient.Configuration, inbox: Inbox, loop: EventLoop) {
+    init(_ configuration: RedisClient.Configuration, inbox: Inbox, executor: LoopExecutor, loop: EventLoop) {
         self.configuration = configuration
         self.inbox = inbox
+        self.executor = executor
         self.loop = loop
         greeting = Greeting(configuration)
         phaseTimer = LoopEvent(timerOn: loop) { [unowned self] in phaseTimedOut() }
@@ -62,23 +64,35 @@ final class Driver {
         }
         connection?.close()
         connection = nil
-        for request in inbox.finish() { finish(request, .failure(Self.closed)) }
+        let rest = inbox.finish()
+        for request in rest.requests { finish(request, .failure(Self.closed)) }
+        for job in rest.jobs { globalConcurrentExecutor.enqueue(job) }
     }
 
     // MARK: - Commands
 
     private func takeInbox() {
+        // The commands of the jobs that run now go out in the same write.
+        if takeContents() { _ = takeContents() }
+        connection?.flush()
+    }
+
+    /// - Returns: Whether jobs were run.
+    private func takeContents() -> Bool {
         var contents = inbox.take(spare: spare)
-        spare = []
         for resolution in contents.resolutions { resolved(resolution) }
         if !contents.requests.isEmpty {
             let now = ContinuousClock.now
             for request in contents.requests { accept(request, now) }
         }
-        contents.requests.removeAll(keepingCapacity: contents.requests.count <= 4096)
-        spare = contents.requests
+        for job in contents.jobs { job.runSynchronously(on: executor.asUnownedTaskExecutor()) }
         if contents.isStopRequested { stop() }
-        connection?.flush()
+        let ranJobs = !contents.jobs.isEmpty
+        contents.requests.removeAll(keepingCapacity: contents.requests.count <= 4096)
+        contents.jobs.removeAll(keepingCapacity: contents.jobs.count <= 4096)
+        contents.resolutions = []
+        spare = contents
+        return ranJobs
     }
 
     private func accept(_ request: Request, _ now: ContinuousClock.Instant) {

@@ -17,6 +17,7 @@ final class Inbox: Sendable {
     /// What is not yet taken by the event loop.
     struct Contents {
         var requests: [Request] = []
+        var jobs: [UnownedJob] = []
         var resolutions: [Resolution] = []
         var isStopRequested = false
     }
@@ -72,6 +73,20 @@ final class Inbox: Sendable {
         return phase
     }
 
+    /// Leaves a job for the loop's thread.
+    ///
+    /// - Returns: False where no loop is there to run it.
+    func submit(_ job: UnownedJob) -> Bool {
+        let (isTaken, wakes) = state.withLock { state in
+            guard state.phase == .running else { return (false, false) }
+            state.contents.jobs.append(job)
+            defer { state.needsWake = false }
+            return (true, state.needsWake)
+        }
+        if wakes { wake() }
+        return isTaken
+    }
+
     /// Gives back the place of a request that is no longer under way.
     func release(_ request: Request) {
         pendingCommands.subtract(1, ordering: .relaxed)
@@ -107,21 +122,22 @@ final class Inbox: Sendable {
 
     /// Refuses everything from now on.
     ///
-    /// - Returns: The requests that nobody has taken.
-    func finish() -> [Request] {
+    /// - Returns: What nobody has taken.
+    func finish() -> Contents {
         state.withLock { state in
             state.phase = .finished
             defer { state.contents = Contents() }
-            return state.contents.requests
+            return state.contents
         }
     }
 
-    /// Takes what is there. `spare` is an empty buffer to go on with. The loop calls it when it is awake.
-    func take(spare: [Request]) -> Contents {
+    /// Takes what is there; `spare` holds empty buffers to go on with. The loop calls it when it is awake.
+    func take(spare: Contents) -> Contents {
         state.withLock { state in
             state.needsWake = false
-            let contents = state.contents
-            state.contents = Contents(requests: spare, resolutions: [], isStopRequested: contents.isStopRequested)
+            var contents = spare
+            contents.isStopRequested = state.contents.isStopRequested
+            swap(&contents, &state.contents)
             return contents
         }
     }
@@ -132,7 +148,9 @@ final class Inbox: Sendable {
     func prepareToSleep(knowsOfStop: Bool) -> Bool {
         state.withLock { state in
             let contents = state.contents
-            state.needsWake = contents.requests.isEmpty && contents.resolutions.isEmpty && contents.isStopRequested == knowsOfStop
+            state.needsWake =
+                contents.requests.isEmpty && contents.jobs.isEmpty && contents.resolutions.isEmpty
+                && contents.isStopRequested == knowsOfStop
             return state.needsWake
         }
     }

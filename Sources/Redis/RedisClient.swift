@@ -11,11 +11,19 @@ public final class RedisClient: Sendable {
     /// How the client was configured.
     public let configuration: Configuration
     private let inbox: Inbox
+    private let loopExecutor: LoopExecutor
+
+    /// Runs tasks on the client's own thread while ``run()`` runs, and on the global pool otherwise.
+    ///
+    /// For tasks that do little beside talking to Redis: a reply then wakes no other thread. They must not block: the client stands still
+    /// as long as they do.
+    public var executor: any TaskExecutor { loopExecutor }
 
     /// A client that connects once ``run()`` is called.
     public init(_ configuration: Configuration) {
         self.configuration = configuration
         inbox = Inbox(maximumCommands: configuration.maximumPendingCommands, maximumBytes: configuration.maximumPendingBytes)
+        loopExecutor = LoopExecutor(inbox)
     }
 
     /// Serves commands until the task is cancelled.
@@ -26,9 +34,9 @@ public final class RedisClient: Sendable {
         precondition(inbox.start(), "RedisClient.run() may be called once")
         await withTaskCancellationHandler {
             await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
-                let (configuration, inbox) = (configuration, inbox)
+                let (configuration, inbox, executor) = (configuration, inbox, loopExecutor)
                 let isStarted = startDetachedThread {
-                    Self.serve(configuration, inbox)
+                    Self.serve(configuration, inbox, executor)
                     continuation.resume()
                 }
                 if !isStarted {
@@ -104,18 +112,20 @@ public final class RedisClient: Sendable {
         }
     }
 
-    private static func serve(_ configuration: Configuration, _ inbox: Inbox) {
+    private static func serve(_ configuration: Configuration, _ inbox: Inbox, _ executor: LoopExecutor) {
         Signals.blockBrokenPipe()
         guard inbox.wakeDescriptor >= 0, let loop = EventLoop() else { return refuse(inbox) }
-        Driver(configuration, inbox: inbox, loop: loop).run()
+        Driver(configuration, inbox: inbox, executor: executor, loop: loop).run()
     }
 
     /// Answers everybody where there is no thread or no event loop to serve them.
     private static func refuse(_ inbox: Inbox) {
         let error = RedisError(.closed, "no event loop could be made: the process has no descriptors, threads or memory left")
-        for request in inbox.finish() {
+        let rest = inbox.finish()
+        for request in rest.requests {
             inbox.release(request)
             request.answer(.failure(error))
         }
+        for job in rest.jobs { globalConcurrentExecutor.enqueue(job) }
     }
 }

@@ -106,6 +106,32 @@ struct CommandTests {
         }
     }
 
+    @Test func callersMayRunOnTheClientsThread() async throws {
+        try await TestServer.running { server in
+            let client = RedisClient(server.unix)
+            let running = Task { await client.run() }
+            _ = try await client.send("PING")
+            let callers = (0..<200).map { caller in
+                Task(executorPreference: client.executor) { () async throws in
+                    for step in 0..<20 {
+                        #expect(try await client.send("ECHO", RedisBytes("\(caller).\(step)")).string == "\(caller).\(step)")
+                    }
+                }
+            }
+            for caller in callers { try await caller.value }
+            // A task that is on the client's thread when the client ends goes on elsewhere.
+            let last = Task(executorPreference: client.executor) { () async throws -> RedisError.Code in
+                while true {
+                    do { _ = try await client.send("PING") } catch let error as RedisError { return error.code }
+                }
+            }
+            running.cancel()
+            await running.value
+            #expect(try await last.value == .closed)
+            #expect(await Task(executorPreference: client.executor) { 42 }.value == 42)
+        }
+    }
+
     @Test func scriptsHealWhenTheServerForgetsThem() async throws {
         try await TestServer.running { server in
             try await withClient(server.unix) { client async throws in

@@ -37,26 +37,34 @@ struct RedisScripts {
         )
         for (clients, pipeline) in [(1, 16), (1, 32), (8, 16), (8, 32)] {
             var theirs: [Run] = []
+            var pooled: [Run] = []
             var ours: [Run] = []
             for _ in 0..<rounds {
                 theirs.append(try measure(server, commands) { try runBenchmark(server, clients, pipeline, commands) })
-                ours.append(try await measure(server, commands) { try await runClient(client, inFlight: clients * pipeline, commands) })
+                pooled.append(
+                    try await measure(server, commands) { try await runClient(client, on: nil, inFlight: clients * pipeline, commands) })
+                ours.append(
+                    try await measure(server, commands) {
+                        try await runClient(client, on: client.executor, inFlight: clients * pipeline, commands)
+                    })
             }
-            let (their, our) = (median(theirs), median(ours))
-            print(
-                "\(clients) x \(pipeline) | \(Int(their.rate)) | \(Int(our.rate)) | \(format(our.rate / their.rate)) | \(format(our.ownCPU)) | "
-                    + "\(format(their.childCPU)) | \(format(our.serverCPU)), \(format(their.serverCPU))")
+            let their = median(theirs)
+            for (name, run) in [("client.executor", median(ours)), ("global pool", median(pooled))] {
+                print(
+                    "\(clients) x \(pipeline) | \(name) | \(Int(their.rate)) | \(Int(run.rate)) | \(format(run.rate / their.rate)) | "
+                        + "\(format(run.ownCPU)) | \(format(their.childCPU)) | \(format(run.serverCPU)), \(format(their.serverCPU))")
+            }
         }
         running.cancel()
         await running.value
     }
 
     /// `inFlight` callers, each with one command at a time, until all of them together have sent `commands`.
-    static func runClient(_ client: RedisClient, inFlight: Int, _ commands: Int) async throws {
+    static func runClient(_ client: RedisClient, on executor: (any TaskExecutor)?, inFlight: Int, _ commands: Int) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
             for caller in 0..<inFlight {
                 let share = commands / inFlight + (caller < commands % inFlight ? 1 : 0)
-                group.addTask {
+                group.addTask(executorPreference: executor) {
                     let payload = RedisBytes(payload)
                     for _ in 0..<share {
                         let reply = try await client.evaluate(script, keys: ["{u}"], arguments: ["1", payload])
