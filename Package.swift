@@ -99,17 +99,17 @@ let package = Package(
         .testTarget(name: "TorchTests", dependencies: ["Torch"], resources: [.copy("Resources")], swiftSettings: strict),
         .testTarget(name: "RPCTests", dependencies: ["RPC"], resources: [.copy("Certificates")], swiftSettings: strict),
         .testTarget(name: "RPCServicesTests", dependencies: ["RPC", "RPCServices", "CProtos"], swiftSettings: strict),
-        .testTarget(name: "RedisTests", dependencies: ["Redis"], swiftSettings: strict),
+        .target(name: "RedisTestSupport", dependencies: ["Redis"], path: "Tests/RedisTestSupport", swiftSettings: strict),
+        .testTarget(name: "RedisTests", dependencies: ["Redis", "RedisTestSupport"], swiftSettings: strict),
         .testTarget(name: "ConversationTests", dependencies: ["Conversation"], swiftSettings: strict),
         .testTarget(name: "WireTests", dependencies: ["Wire", "CProtos", "Conversation"], swiftSettings: strict),
         .testTarget(name: "TokenizationTests", dependencies: ["Tokenization"], resources: [.copy("Resources")], swiftSettings: strict),
         .testTarget(name: "BatchingTests", dependencies: ["Batching", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "UnderstandingTests", dependencies: ["Understanding", "Tokenization", "Conversation", "TestSupport", sha2], swiftSettings: strict),
         .testTarget(name: "DialogueTests", dependencies: ["Dialogue", "TestSupport"], swiftSettings: strict),
-        .testTarget(name: "ServiceKitTests", dependencies: ["ServiceKit", "RPC"], swiftSettings: strict),
+        .testTarget(name: "ServiceKitTests", dependencies: ["Conversation", "RPC", "ServiceKit"], swiftSettings: strict),
         .testTarget(
             name: "IntegrationTests",
-            dependencies: ["UnderstandingService", "DialogueService", "RPC", "Redis", "Wire", "Torch", "TestSupport"], swiftSettings: strict
-        ),
+            dependencies: ["Conversation", "Dialogue", "DialogueService", "Redis", "RedisTestSupport", "Torch", "Understanding"], swiftSettings: strict),
     ]
 )

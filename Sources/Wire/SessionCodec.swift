@@ -60,8 +60,8 @@ public enum SessionCodec {
     }
 }
 
-/// How an offered person is stored; no slot has such a name.
-private let offer = "?handoff"
+/// How the offer of a person is stored; a domain has no slot of that name.
+private let offer = "handoff"
 
 private func wire(_ slot: SlotValue, _ arena: inout Arena) -> Kefu__Store__V1__Slot {
     var message: Kefu__Store__V1__Slot = initial(kefu__store__v1__slot__init)

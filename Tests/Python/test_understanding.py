@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import json
+import os
+import pathlib
 import shutil
 import subprocess
 
@@ -168,3 +170,13 @@ def test_a_broken_bundle_is_refused_by_file_and_field(tmp_path, change, words):
 def test_the_shipped_bundle_verifies():
     result = run("verify", "--models", "Deploy/models")
     assert result.returncode == 0 and "ecommerce" in result.stdout
+
+
+def test_torch_waits_passively_without_being_told():
+    environment = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    server = Process("intent-server", "serve", "--listen", "127.0.0.1:0", env=environment)
+    try:
+        started = pathlib.Path(f"/proc/{server.process.pid}/environ").read_text().split("\0")
+        assert "OMP_WAIT_POLICY=passive" in started
+    finally:
+        assert server.stop() == 0

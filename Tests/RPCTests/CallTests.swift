@@ -19,10 +19,10 @@ import Testing
         try await withPeers([Self.endless(began, cancelled)]) { channel, _ in
             let start = ContinuousClock.now
             let error = await rpcError {
-                try await channel.unary("/test.Test/Endless", [], options: CallOptions(timeout: .milliseconds(200)))
+                try await channel.unary("/test.Test/Endless", [], options: CallOptions(timeout: .seconds(2)))
             }
             #expect(error?.code == .deadlineExceeded)
-            #expect(ContinuousClock.now - start < .seconds(5))
+            #expect(ContinuousClock.now - start < .seconds(20))
             #expect(await cancelled.wait())
         }
     }

@@ -1,4 +1,5 @@
 import Redis
+import RedisTestSupport
 import Testing
 
 @Suite(.timeLimit(.minutes(1)))

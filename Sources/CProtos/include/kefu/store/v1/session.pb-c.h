@@ -48,7 +48,7 @@ struct  Kefu__Store__V1__SessionState
   size_t n_flows;
   Kefu__Store__V1__Flow **flows;
   /*
-   * a slot's name, "confirm", "?handoff" (a person was offered), or empty
+   * a slot's name, "confirm", "handoff" (a person was offered), or empty
    */
   ProtobufCBinaryData awaiting;
   /*

@@ -1,21 +1,20 @@
 import Foundation
-import Redis
-import Testing
+package import Redis
 
 /// A real redis-server of a test's own, on a unix socket and a free TCP port, in a temporary directory.
-final class TestServer: @unchecked Sendable {
+package final class TestServer: @unchecked Sendable {
     // Invariant: `process` is touched by one test only, which starts and stops the server in order.
     let directory: URL
-    let port: UInt16
+    package let port: UInt16
     private let arguments: [String]
     private var process: Process?
 
-    var socketPath: String { directory.appendingPathComponent("redis.sock").path }
-    var unix: RedisClient.Configuration { configured(.unix(path: socketPath)) }
-    var tcp: RedisClient.Configuration { configured(.tcp(host: "127.0.0.1", port: port)) }
+    package var socketPath: String { directory.appendingPathComponent("redis.sock").path }
+    package var unix: RedisClient.Configuration { configured(.unix(path: socketPath)) }
+    package var tcp: RedisClient.Configuration { configured(.tcp(host: "127.0.0.1", port: port)) }
 
     /// Prepares a server without starting it. It accepts DEBUG.
-    init(arguments: [String] = []) throws {
+    package init(arguments: [String] = []) throws {
         directory = FileManager.default.temporaryDirectory.appendingPathComponent("kefu-redis-\(UUID().uuidString.prefix(8))")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         port = try Self.freePort()
@@ -28,7 +27,7 @@ final class TestServer: @unchecked Sendable {
     }
 
     /// Starts the server, and runs `body` with it.
-    static func running<Value>(_ arguments: [String] = [], _ body: (TestServer) async throws -> Value) async throws -> Value {
+    package static func running<Value>(_ arguments: [String] = [], _ body: (TestServer) async throws -> Value) async throws -> Value {
         let server = try TestServer(arguments: arguments)
         try server.start()
         defer { server.kill() }
@@ -36,7 +35,7 @@ final class TestServer: @unchecked Sendable {
     }
 
     /// Starts the server. A client finds out by itself when it listens.
-    func start() throws {
+    package func start() throws {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
         process.arguments =
@@ -52,7 +51,7 @@ final class TestServer: @unchecked Sendable {
     }
 
     /// Ends the server at once, and waits until it has ended.
-    func kill() {
+    package func kill() {
         guard let process else { return }
         Foundation.kill(process.processIdentifier, SIGKILL)
         process.waitUntilExit()
@@ -61,12 +60,12 @@ final class TestServer: @unchecked Sendable {
     }
 
     /// Stops the server in its tracks; its sockets stay open.
-    func freeze() {
+    package func freeze() {
         if let process { Foundation.kill(process.processIdentifier, SIGSTOP) }
     }
 
     /// Lets a frozen server go on.
-    func thaw() {
+    package func thaw() {
         if let process { Foundation.kill(process.processIdentifier, SIGCONT) }
     }
 
@@ -80,7 +79,7 @@ final class TestServer: @unchecked Sendable {
         return configuration
     }
 
-    static func freePort() throws -> UInt16 {
+    package static func freePort() throws -> UInt16 {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         defer { close(descriptor) }
         var address = sockaddr_in()
@@ -90,13 +89,13 @@ final class TestServer: @unchecked Sendable {
         let status = withUnsafeMutablePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, length) | getsockname(descriptor, $0, &length) }
         }
-        try #require(status == 0)
+        guard status == 0 else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
         return UInt16(bigEndian: address.sin_port)
     }
 }
 
 /// Runs a client for as long as `body` takes.
-func withClient<Value>(_ configuration: RedisClient.Configuration, _ body: (RedisClient) async throws -> Value) async throws -> Value {
+package func withClient<Value>(_ configuration: RedisClient.Configuration, _ body: (RedisClient) async throws -> Value) async throws -> Value {
     let client = RedisClient(configuration)
     let running = Task { await client.run() }
     do {
@@ -109,20 +108,4 @@ func withClient<Value>(_ configuration: RedisClient.Configuration, _ body: (Redi
         await running.value
         throw error
     }
-}
-
-/// The error that an operation throws.
-func failure(of operation: () async throws -> RedisValue, sourceLocation: SourceLocation = #_sourceLocation) async throws -> RedisError {
-    do {
-        let value = try await operation()
-        Issue.record("expected an error, got \(value)", sourceLocation: sourceLocation)
-    } catch let error as RedisError {
-        return error
-    }
-    throw CancellationError()
-}
-
-/// Waits until a condition holds that no event tells of.
-func waitUntil(_ condition: () -> Bool) async throws {
-    while !condition() { try await Task.sleep(for: .milliseconds(1)) }
 }
