@@ -37,8 +37,10 @@ struct Reading {
     var answer: Answer?
     /// The message is nothing but a value that answers.
     var isBare = false
-    /// The message says that what it brings replaces what was said before.
+    /// The message says that something said before is wrong, or is to be another.
     var corrects = false
+    /// The slots that it explicitly corrects.
+    var corrected: Set<String> = []
     var isQuestion = false
 
     /// The answer's value, where it fits.
@@ -72,7 +74,9 @@ struct Reader {
         }
         let words = domain.lexicon
         reading.isQuestion = words.question.contains(where: reading.text.contains)
-        reading.corrects = reading.means("deny") || words.correction.contains(where: reading.text.contains)
+        let replacement = words.replacement.compactMap { reading.text.position(of: $0) }.min()
+        let corrects = reading.means("deny") || words.correction.contains(where: reading.text.contains)
+        reading.corrects = corrects || replacement != nil
 
         var invalid: Reading.Answer?
         var spans = fittingSpans(recognition, in: reading.text, invalid: &invalid)
@@ -85,6 +89,9 @@ struct Reader {
             reading.answer = invalid ?? attempt(in: reading, spans: spans)
         }
         reading.slots = once(spans, preferLast: reading.corrects)
+        if let start = corrects ? 0 : replacement {
+            reading.corrected = Set(spans.filter { $0.range.lowerBound >= start }.map(\.value.name))
+        }
         return reading
     }
 

@@ -120,7 +120,9 @@ struct TurnDecision {
         for slot in reading.slots {
             mentioned[slot.name] = slot
             if slot.name == reading.answeredValue?.name { continue }
-            if let old = session.slots[slot.name], old.normalized != slot.normalized, !reading.corrects, question != .correction {
+            if let old = session.slots[slot.name], old.normalized != slot.normalized, !reading.corrected.contains(slot.name),
+                question != .correction
+            {
                 conflicts.append(slot)
             } else {
                 fill(slot)
