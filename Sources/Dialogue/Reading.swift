@@ -87,6 +87,7 @@ struct Reader {
             if domain.codes.contains(answer.name) { spans.removeAll { $0.range.overlaps(range) && $0.value.name != answer.name } }
         } else {
             reading.answer = invalid ?? attempt(in: reading, spans: spans)
+            if spans.isEmpty, let number = bareNumber(in: reading.text) { spans.append(number) }
         }
         reading.slots = once(spans, preferLast: reading.corrects)
         if let start = corrects ? 0 : replacement {
@@ -132,6 +133,20 @@ struct Reader {
             values.append(span.value)
         }
         return values
+    }
+
+    /// A message that is nothing but a number which is typical of a slot, although the model saw none in it.
+    private func bareNumber(in text: Folded) -> Span? {
+        let whole = text.trimmed(0..<text.scalars.count)
+        guard text.tokens() == [whole] else { return nil }
+        let code = Folded.code(text.scalars[whole])
+        // Sorted: what fits two slots must go to the same one in every process.
+        let typical = domain.codes.sorted().first {
+            domain.slots[$0]?.typical?.matches(code) ?? false && domain.slots[$0]?.accepts(code) ?? false
+        }
+        return typical.map {
+            Span(value: SlotValue(name: $0, value: text.written(whole), normalized: Folded.string(code)), range: whole, kind: .code)
+        }
     }
 
     // MARK: The answer to the open question

@@ -158,6 +158,15 @@ import Testing
         #expect(found == found.sorted { $0.prefix { $0 != ":" } < $1.prefix { $0 != ":" } })
     }
 
+    @Test func `places are the same where lines end in CR LF`() throws {
+        let found = try diagnostics { folder in
+            let url = folder.appending(path: "flows.yaml")
+            let text = try String(contentsOf: url, encoding: .utf8).replacing("订单 {{order_id}} 的状态查询", with: "订单 {{orderid}} 的状态查询")
+            try text.replacing("\n", with: "\r\n").write(to: url, atomically: true, encoding: .utf8)
+        }
+        #expect(found == ["flows.yaml:15:12: nothing provides 'orderid'; here there are 'order_id'"])
+    }
+
     @Test func `a missing, an empty and a broken file are faults of their own`() throws {
         #expect(
             try diagnostics { try FileManager.default.removeItem(at: $0.appending(path: "rules.yaml")) } == [
