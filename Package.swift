@@ -85,7 +85,7 @@ let package = Package(
         .testTarget(name: "TokenizationTests", dependencies: ["Tokenization"], swiftSettings: strict),
         .testTarget(name: "BatchingTests", dependencies: ["Batching"], swiftSettings: strict),
         .testTarget(name: "UnderstandingTests", dependencies: ["Understanding", "TestSupport"], swiftSettings: strict),
-        .testTarget(name: "DialogueTests", dependencies: ["Conversation", "Dialogue", "TestSupport"], swiftSettings: strict),
+        .testTarget(name: "DialogueTests", dependencies: ["Dialogue", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "ServiceKitTests", dependencies: ["ServiceKit", "RPC"], swiftSettings: strict),
         .testTarget(name: "IntegrationTests", dependencies: ["UnderstandingService", "DialogueService", "RPC", "Redis", "Wire", "Torch", "TestSupport"], swiftSettings: strict),
     ]
