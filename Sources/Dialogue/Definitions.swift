@@ -117,8 +117,10 @@ struct Lexicon: Sendable {
     let cancel: [[Unicode.Scalar]]
     /// Contain a word of `cancel` and do not mean it.
     let cancelExcept: [[Unicode.Scalar]]
-    /// Say that what follows replaces what was said before.
+    /// Say that something said before was wrong: every slot of the message replaces what was said before.
     let correction: [[Unicode.Scalar]]
+    /// Ask for something else: the slots behind the word replace what was said before.
+    let replacement: [[Unicode.Scalar]]
     /// Make a message a question.
     let question: [[Unicode.Scalar]]
     /// Stand between a slot's name and its value.

@@ -100,7 +100,9 @@ extension DomainLoader {
         let thresholds = fields["thresholds"]?.fields(required: ["understood", "interruption", "slot"]) ?? [:]
         let limits = fields["limits"]?.fields(required: ["misunderstood", "suspended_flows"]) ?? [:]
         let words =
-            fields["words"]?.fields(required: ["affirm", "deny", "cancel", "cancel_except", "correction", "question", "link"]) ?? [:]
+            fields["words"]?.fields(required: [
+                "affirm", "deny", "cancel", "cancel_except", "correction", "replacement", "question", "link",
+            ]) ?? [:]
 
         let name = fields["name"]?.string()
         let language = fields["language"]?.string()
@@ -116,6 +118,7 @@ extension DomainLoader {
         let lexicon = Lexicon(
             affirm: Set(Self.words(words["affirm"])), deny: Set(Self.words(words["deny"])), cancel: Self.words(words["cancel"]),
             cancelExcept: Self.words(words["cancel_except"]), correction: Self.words(words["correction"]),
+            replacement: Self.words(words["replacement"]),
             question: Self.words(words["question"]), link: Self.words(words["link"]))
         guard let name, let language, let timeToLive, let understood, let interruption, let slot, let misunderstood, let suspendedFlows
         else { return nil }

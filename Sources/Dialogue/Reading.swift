@@ -37,8 +37,10 @@ struct Reading {
     var answer: Answer?
     /// The message is nothing but a value that answers.
     var isBare = false
-    /// The message says that what it brings replaces what was said before.
+    /// The message says that something said before is wrong, or is to be another.
     var corrects = false
+    /// The slots that it explicitly corrects.
+    var corrected: Set<String> = []
     var isQuestion = false
 
     /// The answer's value, where it fits.
@@ -72,7 +74,9 @@ struct Reader {
         }
         let words = domain.lexicon
         reading.isQuestion = words.question.contains(where: reading.text.contains)
-        reading.corrects = reading.means("deny") || words.correction.contains(where: reading.text.contains)
+        let replacement = words.replacement.compactMap { reading.text.position(of: $0) }.min()
+        let corrects = reading.means("deny") || words.correction.contains(where: reading.text.contains)
+        reading.corrects = corrects || replacement != nil
 
         var invalid: Reading.Answer?
         var spans = fittingSpans(recognition, in: reading.text, invalid: &invalid)
@@ -83,8 +87,12 @@ struct Reader {
             if domain.codes.contains(answer.name) { spans.removeAll { $0.range.overlaps(range) && $0.value.name != answer.name } }
         } else {
             reading.answer = invalid ?? attempt(in: reading, spans: spans)
+            if spans.isEmpty, let number = bareNumber(in: reading.text) { spans.append(number) }
         }
         reading.slots = once(spans, preferLast: reading.corrects)
+        if let start = corrects ? 0 : replacement {
+            reading.corrected = Set(spans.filter { $0.range.lowerBound >= start }.map(\.value.name))
+        }
         return reading
     }
 
@@ -125,6 +133,20 @@ struct Reader {
             values.append(span.value)
         }
         return values
+    }
+
+    /// A message that is nothing but a number which is typical of a slot, although the model saw none in it.
+    private func bareNumber(in text: Folded) -> Span? {
+        let whole = text.trimmed(0..<text.scalars.count)
+        guard text.tokens() == [whole] else { return nil }
+        let code = Folded.code(text.scalars[whole])
+        // Sorted: what fits two slots must go to the same one in every process.
+        let typical = domain.codes.sorted().first {
+            domain.slots[$0]?.typical?.matches(code) ?? false && domain.slots[$0]?.accepts(code) ?? false
+        }
+        return typical.map {
+            Span(value: SlotValue(name: $0, value: text.written(whole), normalized: Folded.string(code)), range: whole, kind: .code)
+        }
     }
 
     // MARK: The answer to the open question

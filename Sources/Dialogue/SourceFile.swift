@@ -48,7 +48,8 @@ final class SourceFile {
             findings.add(file: path, line: 1, column: 1, "the file is empty; a mapping was expected")
         }
         self.node = node
-        self.lines = text.split(separator: "\n", omittingEmptySubsequences: false).map { Array($0.unicodeScalars) }
+        // By scalars: as Characters, a line that ends in CR LF would not end.
+        self.lines = text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map { Array($0) }
     }
 
     /// The root of the file; nil where the file could not be parsed, which was reported.

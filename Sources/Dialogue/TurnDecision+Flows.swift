@@ -153,7 +153,8 @@ extension TurnDecision {
         session.awaiting = .slot(asked)
     }
 
-    private mutating func askWhich(_ conflict: SlotValue) {
+    /// Asks which of two values holds.
+    mutating func askWhich(_ conflict: SlotValue) {
         let label = domain.slots[conflict.name]?.label ?? conflict.name
         say(.whichValue, [("label", label), ("value", session.slots[conflict.name]?.value ?? ""), ("other", conflict.value)])
         note(conflict.name)
@@ -211,36 +212,47 @@ extension TurnDecision {
 
     // MARK: Cancelling
 
+    /// A flow that the message cancels.
+    private struct Cancelling {
+        let index: Int
+        /// How much the message says beyond the word.
+        let rest: Int
+        /// The word names the flow's own business: 「不退了」 and not 「算了」.
+        let isOwn: Bool
+    }
+
     /// - Returns: Whether the message cancelled a flow and said nothing else.
     mutating func cancel(_ reading: Reading) -> Bool {
-        guard let (index, word) = cancelled(by: reading), !saysLiterally(reading) else { return false }
-        let says = reading.text.compact.count - word.count
+        guard let cancelling = cancelled(by: reading), !saysLiterally(reading) else { return false }
+        let index = cancelling.index
         let elsewhere =
             reading.understood && reading.intent != session.flows[index].name
             && (domain.flows[reading.intent] != nil || domain.answers[reading.intent] != nil)
-        if says > 4, elsewhere {
-            // 「算了，直接退款吧」: the flow ends, and the message is followed.
+        // 「不退了」 may well be heard as another flow; 「算了，退款吧」 is one.
+        if elsewhere, cancelling.rest > (cancelling.isOwn ? 4 : 1) {
             let dropped = session.flows.remove(at: index)
             if index == session.flows.count { question = .none }
             say(.cancelled, [("flow", domain.flows[dropped.name]?.title ?? dropped.name)])
             return false
         }
-        if says > 4, let flow, !filled.isDisjoint(with: flow.slots) { return false }
+        if cancelling.rest > 4, let flow, !filled.isDisjoint(with: flow.slots) { return false }
         drop(at: index)
         return true
     }
 
-    /// The flow that the message cancels, and the word by which it does.
-    private func cancelled(by reading: Reading) -> (index: Int, word: [Unicode.Scalar])? {
+    private func cancelled(by reading: Reading) -> Cancelling? {
         guard !session.flows.isEmpty, !reading.isQuestion else { return nil }
+        let length = reading.text.compact.count
         for index in session.flows.indices.reversed() {
             let words = domain.flows[session.flows[index].name]?.cancelWords ?? []
-            if let word = words.first(where: reading.text.contains) { return (index, word) }
+            if let word = words.first(where: reading.text.contains) {
+                return Cancelling(index: index, rest: length - word.count, isOwn: true)
+            }
         }
         guard let word = domain.lexicon.cancel.first(where: reading.text.contains),
             !domain.lexicon.cancelExcept.contains(where: reading.text.contains)
         else { return nil }
-        return (session.flows.count - 1, word)
+        return Cancelling(index: session.flows.count - 1, rest: length - word.count, isOwn: false)
     }
 
     // MARK: Wording

@@ -60,7 +60,11 @@ struct TurnDecision {
     var flow: FlowDefinition? { session.flows.last.flatMap { domain.flows[$0.name] } }
 
     private static func question(of session: Session, _ domain: Domain) -> Question {
-        guard let underWay = session.flows.last, let flow = domain.flows[underWay.name] else { return .none }
+        guard let underWay = session.flows.last, let flow = domain.flows[underWay.name] else {
+            // Without a flow only a slot with two values is asked for.
+            if case .slot(let name) = session.awaiting, domain.slots[name] != nil { return .slot(name) }
+            return .none
+        }
         let asked: String?
         switch session.awaiting {
         case .slot(let name): asked = name
@@ -120,7 +124,9 @@ struct TurnDecision {
         for slot in reading.slots {
             mentioned[slot.name] = slot
             if slot.name == reading.answeredValue?.name { continue }
-            if let old = session.slots[slot.name], old.normalized != slot.normalized, !reading.corrects, question != .correction {
+            if let old = session.slots[slot.name], old.normalized != slot.normalized, !reading.corrected.contains(slot.name),
+                question != .correction
+            {
                 conflicts.append(slot)
             } else {
                 fill(slot)
@@ -216,14 +222,19 @@ struct TurnDecision {
     /// Whether the message goes on with what is under way rather than bringing business of its own.
     private func isMove(_ reading: Reading) -> Bool {
         if reading.understood, DomainLoader.moves.contains(reading.intent) || reading.intent == flow?.name { return true }
+        if session.flows.isEmpty, reading.answeredValue != nil { return true }
         return session.flows.isEmpty && domain.lexicon.cancel.contains(where: reading.text.contains) && reading.text.compact.count <= 6
     }
 
     /// Answers a yes, a no or a piece of information that belongs to no flow.
     private mutating func answerMove(_ reading: Reading) {
         session.awaiting = .nothing
-        if reading.means("affirm"), mentioned.isEmpty {
+        if let conflict = conflicts.first {
+            askWhich(conflict)
+        } else if reading.means("affirm"), mentioned.isEmpty {
             say(.nothingToAffirm)
+        } else if let slot = replaced.first {
+            say(.corrected, [("label", domain.slots[slot.name]?.label ?? slot.name), ("value", slot.value)])
         } else if !mentioned.isEmpty {
             let labels = mentioned.keys.sorted().compactMap { domain.slots[$0]?.label }.joined(separator: "、")
             say(.noted, [("labels", labels)])

@@ -67,19 +67,19 @@ import Testing
         ),
         (
             "flows.yaml", "required: [order_id, address]", "required: [order_id, adress]",
-            "flows.yaml:94:26: unknown slot 'adress'; did you mean 'address'?"
+            "flows.yaml:93:26: unknown slot 'adress'; did you mean 'address'?"
         ),
         (
             "flows.yaml", "required: [order_id, time]", "required: [order_id, product]",
-            "flows.yaml:109:26: nobody asks for 'product': 'slots.product.ask' or 'flows.delivery_reschedule.prompts.product' was expected"
+            "flows.yaml:108:26: nobody asks for 'product': 'slots.product.ask' or 'flows.delivery_reschedule.prompts.product' was expected"
         ),
         (
             "flows.yaml", "optional: [recipient, phone]", "optional: [recipient, address]",
-            "flows.yaml:95:27: 'address' is in 'flows.address_change' twice"
+            "flows.yaml:94:27: 'address' is in 'flows.address_change' twice"
         ),
         (
             "flows.yaml", "  refund_request:\n", "  refund_reqest:\n",
-            "flows.yaml:122:3: unknown intent 'refund_reqest'; did you mean 'refund_request'?"
+            "flows.yaml:121:3: unknown intent 'refund_reqest'; did you mean 'refund_request'?"
         ),
         (
             "flows.yaml", "    title: 查询订单状态\n", "    titel: 查询订单状态\n",
@@ -95,19 +95,19 @@ import Testing
         ),
         (
             "flows.yaml", "{{#phone}}，联系电话 {{phone}}{{/phone}}", "，联系电话 {{phone}}",
-            "flows.yaml:102:102: 'phone' may be empty here; {{#phone}}…{{/phone}} around it was expected"
+            "flows.yaml:101:102: 'phone' may be empty here; {{#phone}}…{{/phone}} around it was expected"
         ),
         (
             "flows.yaml", "{{#phone}}，联系电话 {{phone}}{{/phone}}", "",
-            "flows.yaml:102:9: this wording must name {{phone}}: the customer confirms what it says"
+            "flows.yaml:101:9: this wording must name {{phone}}: the customer confirms what it says"
         ),
         (
             "flows.yaml", "{{#phone}}，联系电话 {{phone}}{{/phone}}", "{{#phone}}，联系电话 {{phone}}",
-            "flows.yaml:102:9: the section {{#phone}} is not closed by {{/phone}}"
+            "flows.yaml:101:9: the section {{#phone}} is not closed by {{/phone}}"
         ),
         (
             "flows.yaml", "{{#phone}}，联系电话 {{phone}}{{/phone}}", "{{>phone}}{{#phone}}{{.}}{{/phone}}",
-            "flows.yaml:102:96: '{{>phone}}' is not used in replies; {{name}}, {{#name}}…{{/name}} and {{^name}}…{{/name}} are"
+            "flows.yaml:101:96: '{{>phone}}' is not used in replies; {{name}}, {{#name}}…{{/name}} and {{^name}}…{{/name}} are"
         ),
         ("rules.yaml", "    then: hand_off", "    then: handoff", "rules.yaml:7:11: unknown effect 'handoff'; did you mean 'hand_off'?"),
         (
@@ -152,10 +152,19 @@ import Testing
                 try String(contentsOf: url, encoding: .utf8).replacing(old, with: new).write(to: url, atomically: true, encoding: .utf8)
             }
         }
-        for file in ["domain.yaml:11:", "flows.yaml:94:", "rules.yaml:", "replies.yaml:"] {
+        for file in ["domain.yaml:11:", "flows.yaml:93:", "rules.yaml:", "replies.yaml:"] {
             #expect(found.contains { $0.hasPrefix(file) }, "\(file) is not among\n\(found.joined(separator: "\n"))")
         }
         #expect(found == found.sorted { $0.prefix { $0 != ":" } < $1.prefix { $0 != ":" } })
+    }
+
+    @Test func `places are the same where lines end in CR LF`() throws {
+        let found = try diagnostics { folder in
+            let url = folder.appending(path: "flows.yaml")
+            let text = try String(contentsOf: url, encoding: .utf8).replacing("订单 {{order_id}} 的状态查询", with: "订单 {{orderid}} 的状态查询")
+            try text.replacing("\n", with: "\r\n").write(to: url, atomically: true, encoding: .utf8)
+        }
+        #expect(found == ["flows.yaml:15:12: nothing provides 'orderid'; here there are 'order_id'"])
     }
 
     @Test func `a missing, an empty and a broken file are faults of their own`() throws {

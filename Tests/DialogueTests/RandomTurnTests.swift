@@ -46,6 +46,27 @@ struct SplitMix64: RandomNumberGenerator {
         return Recognition(intents: Int.random(in: 0..<50, using: &random) == 0 ? [] : named, slots: slots, model: "random@1")
     }
 
+    /// The first bound that a session breaks; a session has them whatever its age.
+    static func brokenBound(_ session: Session, text: String, _ domain: Domain) -> String? {
+        let flow = session.flows.last.flatMap { domain.flows[$0.name] }
+        if text.isEmpty || text.unicodeScalars.count > 4000 { return "the reply's length" }
+        if session.flows.count > domain.limits.suspendedFlows + 1 { return "flows at once" }
+        if Set(session.flows.map(\.name)).count != session.flows.count { return "a flow is under way twice" }
+        if session.flows.contains(where: { $0.asked.count > Step.limit }) { return "questions remembered" }
+        if session.history.count > Session.historyLimit { return "history" }
+        if session.slots.count > domain.slots.count || session.intentCounts.count > domain.counted.count { return "slots or counts" }
+        for (name, slot) in session.slots {
+            if slot.value.unicodeScalars.count > 150 { return "the length of \(name)" }
+            if domain.slots[name]?.accepts(Array(slot.normalized.unicodeScalars)) != true { return "\(name) does not fit" }
+        }
+        // What the bot waits for is the flow's; without a flow it is a slot with two values.
+        switch session.awaiting {
+        case .slot(let name): return (flow?.slots.contains(name) ?? (domain.slots[name] != nil)) ? nil : "awaiting \(name)"
+        case .confirmation: return flow?.confirm == nil ? "awaiting a confirmation" : nil
+        case .nothing, .handoff: return nil
+        }
+    }
+
     @Test func `twenty thousand random turns keep every bound`() throws {
         let domain = try ConversationTests.domain.get()
         var random = SplitMix64(state: 20_241_111)
@@ -65,25 +86,8 @@ struct SplitMix64: RandomNumberGenerator {
                 try #require(decision == domain.decide(session, query: query, seq: UInt64(turn + 1), recognition: recognition, now: now))
             }
             let after = decision.session
-            try #require(!decision.text.isEmpty)
-            // The bounds that a session has whatever its age.
-            try #require(after.flows.count <= domain.limits.suspendedFlows + 1)
-            try #require(Set(after.flows.map(\.name)).count == after.flows.count)
-            try #require(after.flows.allSatisfy { $0.asked.count <= Step.limit })
-            try #require(after.history.count <= Session.historyLimit)
-            try #require(after.slots.count <= domain.slots.count)
-            try #require(
-                after.slots.values.allSatisfy { $0.value.unicodeScalars.count <= 150 && $0.normalized.unicodeScalars.count <= 150 })
-            try #require(after.intentCounts.count <= domain.counted.count)
-            try #require(decision.text.unicodeScalars.count <= 4000)
-            // What is kept fits its slot, and what the bot waits for belongs to the flow under way.
-            try #require(
-                after.slots.allSatisfy { name, value in domain.slots[name]?.accepts(Array(value.normalized.unicodeScalars)) ?? false })
-            switch after.awaiting {
-            case .slot(let name): try #require(after.flows.last.flatMap { domain.flows[$0.name] }?.slots.contains(name) == true)
-            case .confirmation: try #require(after.flows.last.flatMap { domain.flows[$0.name] }?.confirm != nil)
-            case .nothing, .handoff: break
-            }
+            let broken = Self.brokenBound(after, text: decision.text, domain)
+            try #require(broken == nil, "turn \(turn): \(text)")
             deepest = max(deepest, after.flows.count)
             if after.flows.count < session.flows.count { ended += 1 }
             session = after
