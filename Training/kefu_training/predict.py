@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .data import Schema, Span
+from .data import NO_LABEL, Schema, Span
 from .text import Encoding, Tokenizer, spans_of
 
 Forward = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -41,6 +41,7 @@ def predict(
 ) -> list[Prediction]:
     """Predicts intent and spans for each text; rows of like length share a batch."""
     encodings = [tokenizer.encode(text) for text in texts]
+    no_label = schema.labels.index(NO_LABEL)
     order = sorted(range(len(texts)), key=lambda i: len(encodings[i].ids))
     found: dict[int, Prediction] = {}
     with torch.inference_mode():
@@ -48,6 +49,8 @@ def predict(
             rows = order[at : at + batch]
             ids, mask = batch_of([encodings[i] for i in rows], tokenizer.pad_id)
             intents, slots = forward(ids.to(device), mask.to(device))
+            # A word always has a label of its own.
+            slots[..., no_label] = float("-inf")
             choices, logits = slots.argmax(-1).tolist(), intents.float().cpu()
             for row, i in enumerate(rows):
                 labels = [schema.labels[c] for c in choices[row][: len(encodings[i].ids)]]

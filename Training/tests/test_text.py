@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
 from conftest import TRAINING
 
 from kefu_training.data import Example, Schema, Span, parse_text
+from kefu_training.predict import predict
 from kefu_training.text import Tokenizer, labels_of, normalize, spans_of
 
 CASES = TRAINING.parent / "Tests" / "TokenizationTests" / "Resources"
@@ -57,6 +59,21 @@ def test_decoding_takes_what_a_model_may_say(vocabulary):
     assert decode("B-product", "I-phone", "O", "X", "I-phone") == [Span(0, 1, "product"), Span(1, 2, "phone"), Span(4, 5, "phone")]
     assert decode("B-phone", "B-phone", "O", "O", "O") == [Span(0, 1, "phone"), Span(1, 2, "phone")]
     assert decode("X", "X", "X", "X", "X") == []
+
+
+def test_prediction_leaves_out_x_and_keeps_the_order_of_texts(vocabulary):
+    texts = ["退", "我要退手机", "手机"]
+
+    def forward(ids, mask):
+        assert mask.sum(1).tolist() == (ids != 0).sum(1).tolist()
+        slots = torch.zeros(*ids.shape, len(SCHEMA.labels))
+        slots[..., SCHEMA.labels.index("X")] = 9.0
+        slots[:, 1, SCHEMA.labels.index("B-phone")] = 1.0
+        return mask.sum(1, keepdim=True).float(), slots
+
+    found = predict(forward, Tokenizer(vocabulary), SCHEMA, texts, batch=2)
+    assert [p.logits.tolist() for p in found] == [[3.0], [7.0], [4.0]]
+    assert [p.spans for p in found] == [[Span(0, 1, "phone")]] * 3 and {p.intent for p in found} == {"a"}
 
 
 def test_long_texts_are_cut(vocabulary):
