@@ -106,7 +106,7 @@ let package = Package(
         .testTarget(name: "TokenizationTests", dependencies: ["Tokenization"], resources: [.copy("Resources")], swiftSettings: strict),
         .testTarget(name: "BatchingTests", dependencies: ["Batching", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "UnderstandingTests", dependencies: ["Understanding", "Tokenization", "Conversation", "TestSupport", sha2], swiftSettings: strict),
-        .testTarget(name: "DialogueTests", dependencies: ["Dialogue", "TestSupport"], swiftSettings: strict),
+        .testTarget(name: "DialogueTests", dependencies: ["Conversation", "Dialogue"], swiftSettings: strict),
         .testTarget(name: "ServiceKitTests", dependencies: ["Conversation", "RPC", "ServiceKit"], swiftSettings: strict),
         .testTarget(
             name: "IntegrationTests",
