@@ -31,13 +31,14 @@ struct Decoder: Sendable {
                 continue
             }
             let start = logits.startIndex + token * labels.labels.count
-            let (label, probability) = likeliest(logits[start..<start + labels.labels.count])
-            switch label {
+            let row = logits[start..<start + labels.labels.count]
+            let best = likeliest(row)
+            switch labels.labels[best] {
             case .inside(let slot) where isOpen && spans[spans.count - 1].slot == slot:
                 spans[spans.count - 1].range = spans[spans.count - 1].range.lowerBound..<encoding.ranges[token].upperBound
-                spans[spans.count - 1].confidence = min(spans[spans.count - 1].confidence, probability)
+                spans[spans.count - 1].confidence = min(spans[spans.count - 1].confidence, probability(of: best, in: row))
             case .begin(let slot), .inside(let slot):
-                spans.append(Span(slot: slot, range: encoding.ranges[token], confidence: probability))
+                spans.append(Span(slot: slot, range: encoding.ranges[token], confidence: probability(of: best, in: row)))
                 isOpen = true
             case .outside, .ignored: isOpen = false
             }
@@ -61,18 +62,23 @@ struct Decoder: Sendable {
         var confidence: Float
     }
 
-    /// The likeliest label but `X`, and its probability among those.
-    private func likeliest(_ logits: ArraySlice<Float>) -> (SlotLabels.Label, Float) {
+    /// The index of the likeliest label but `X`; the first of equal ones.
+    private func likeliest(_ logits: ArraySlice<Float>) -> Int {
         var best = -1
         for (index, label) in labels.labels.enumerated() where label != .ignored {
             if best < 0 || logits[logits.startIndex + index] > logits[logits.startIndex + best] { best = index }
         }
+        return best
+    }
+
+    /// The probability of the likeliest label among all but `X`.
+    private func probability(of best: Int, in logits: ArraySlice<Float>) -> Float {
         let greatest = logits[logits.startIndex + best]
         var sum: Float = 0
         for (index, label) in labels.labels.enumerated() where label != .ignored {
             sum += expf(logits[logits.startIndex + index] - greatest)
         }
-        return (labels.labels[best], 1 / sum)
+        return 1 / sum
     }
 
     /// Probabilities of finite logits; stable for large ones.
