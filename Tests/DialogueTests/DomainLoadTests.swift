@@ -33,7 +33,7 @@ import Testing
     static let faults: [(file: String, old: String, new: String, finding: String)] = [
         ("domain.yaml", "language: zh-CN", "langage: zh-CN", "domain.yaml:2:1: the file has no 'language'"),
         (
-            "domain.yaml", "time_to_live: 24h ", "time_to_live: soon ",
+            "domain.yaml", "time_to_live: 1h ", "time_to_live: soon ",
             "domain.yaml:5:17: 'session.time_to_live' must be a time such as 90s, 30m, 24h or 7d, and is 'soon'"
         ),
         (

@@ -1,10 +1,10 @@
-import Foundation
+package import Foundation
 package import Redis
 
 /// A real redis-server of a test's own, on a unix socket and a free TCP port, in a temporary directory.
 package final class TestServer: @unchecked Sendable {
     // Invariant: `process` is touched by one test only, which starts and stops the server in order.
-    let directory: URL
+    package let directory: URL
     package let port: UInt16
     private let arguments: [String]
     private var process: Process?

@@ -45,7 +45,7 @@ import Testing
     private func send(_ messages: [[UInt8]], _ writer: RequestWriter, _ responses: ResponseStream) async throws -> [[UInt8]] {
         async let sending: Void = {
             for message in messages { try await writer.write(message) }
-            try await writer.finish()
+            writer.finish()
         }()
         var answers: [[UInt8]] = []
         for try await answer in responses { answers.append(answer) }
