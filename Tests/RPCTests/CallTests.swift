@@ -29,6 +29,29 @@ import Testing
         }
     }
 
+    /// Deadlines that pass at any stage of a call: no handler is left that began and is not cancelled.
+    @Test func everyHandlerEndsAtItsDeadline() async throws {
+        let underWay = Shared(0)
+        let method = RPC.Method.unary("Endless") { request, _ in
+            underWay.update { $0 += 1 }
+            defer { underWay.update { $0 -= 1 } }
+            try await Task.sleep(for: .seconds(600))
+            return request
+        }
+        try await withPeers([method]) { channel, _ in
+            await withTaskGroup(of: Void.self) { group in
+                for number in 0..<400 {
+                    group.addTask {
+                        let options = CallOptions(timeout: .microseconds(number * 100))
+                        let error = await rpcError { try await channel.unary("/test.Test/Endless", [], options: options) }
+                        #expect(error?.code == .deadlineExceeded)
+                    }
+                }
+            }
+            while underWay.value > 0 { try await Task.sleep(for: .milliseconds(5)) }
+        }
+    }
+
     /// The server keeps the deadline by itself: nothing of the client reaches it when the deadline passes.
     @Test func theServerKeepsTheDeadlineByItself() async throws {
         let began = Event()
