@@ -13,6 +13,9 @@ public final class Server: Sendable {
         public var security: ServerSecurity = .plaintext
         /// The most bytes a request may have; more ends the call with RESOURCE_EXHAUSTED.
         public var maximumRequestBytes = 4 << 20
+        /// The most memory that connections and what is received on them may use, all together. A message counts while it comes in, before its size is
+        /// refused. Beyond it calls and connections are ended.
+        public var maximumReceiveMemory = 256 << 20
         /// The most bytes a response may have; more ends the call with RESOURCE_EXHAUSTED.
         public var maximumResponseBytes = Int.max
         /// The most bytes a request's metadata may have; more ends the call with RESOURCE_EXHAUSTED.
@@ -280,6 +283,7 @@ extension Server.Configuration {
         arguments.set("grpc.so_reuseport", false)
         arguments.set("grpc.max_receive_message_length", maximumRequestBytes)
         arguments.set("grpc.max_metadata_size", maximumMetadataBytes)
+        arguments.setMemoryBound(maximumReceiveMemory)
         if let maximumCallsPerConnection { arguments.set("grpc.max_concurrent_streams", maximumCallsPerConnection) }
         arguments.set("grpc.keepalive_time_ms", keepaliveTime)
         arguments.set("grpc.keepalive_timeout_ms", keepaliveTimeout)

@@ -297,6 +297,18 @@ import Testing
         }
     }
 
+    /// The size of a message is only refused when all of it is there; until then the bound on memory holds.
+    @Test func aRequestBeyondTheBoundOnMemoryIsCutShort() async throws {
+        try await withPeers([echo], server: { $0.maximumReceiveMemory = 16 << 20 }) { channel, _ in
+            let huge = [UInt8](repeating: 1, count: 100 << 20)
+            let options = CallOptions(timeout: .seconds(30), waitForReady: true)
+            let error = await rpcError { try await channel.unary("/test.Test/Echo", huge, options: options) }
+            #expect(error.map { [.resourceExhausted, .unavailable].contains($0.code) } == true, "\(error.map { "\($0)" } ?? "")")
+            let response = try await channel.unary("/test.Test/Echo", [1], options: options)
+            #expect(response.message == [1])
+        }
+    }
+
     @Test func keepaliveFindsADeadConnection() async throws {
         let began = Event()
         let cancelled = Event()
