@@ -1,7 +1,7 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-// Build with `swift build -c release --package-path Benchmarks --scratch-path Benchmarks/.build`.
+// Build with `swift build -c release --package-path Benchmarks --scratch-path Benchmarks/.build`, run `Benchmarks/.build/release/rpc-echo`.
 let package = Package(
     name: "kefu-benchmarks",
     dependencies: [
