@@ -161,6 +161,11 @@ cgrpc_channel *cgrpc_channel_create(const char *target, const cgrpc_arguments *a
         created = grpc_channel_create(target, credentials, &list);
         grpc_channel_credentials_release(credentials);
     }
+    // A channel that can never work is created all the same, but a good one has not failed before its first attempt to connect.
+    if (created != NULL && grpc_channel_check_connectivity_state(created, 0) != GRPC_CHANNEL_IDLE) {
+        grpc_channel_destroy(created);
+        created = NULL;
+    }
     if (created == NULL) {
         grpc_shutdown();
         return NULL;

@@ -72,10 +72,20 @@ void cgrpc_arguments_add_string(cgrpc_arguments *arguments, const char *key, con
     argument->value.string = strdup(value);
 }
 
+void cgrpc_arguments_add_memory_bound(cgrpc_arguments *arguments, size_t bytes) {
+    grpc_arg *argument = next_argument(arguments, GRPC_ARG_RESOURCE_QUOTA);
+    grpc_resource_quota *quota = grpc_resource_quota_create("bound");
+    grpc_resource_quota_resize(quota, bytes);
+    argument->type = GRPC_ARG_POINTER;
+    argument->value.pointer.p = quota;
+    argument->value.pointer.vtable = grpc_resource_quota_arg_vtable();
+}
+
 void cgrpc_arguments_destroy(cgrpc_arguments *arguments) {
     for (size_t i = 0; i < arguments->count; i++) {
         free(arguments->items[i].key);
         if (arguments->items[i].type == GRPC_ARG_STRING) free(arguments->items[i].value.string);
+        if (arguments->items[i].type == GRPC_ARG_POINTER) grpc_resource_quota_unref(arguments->items[i].value.pointer.p);
     }
     free(arguments->items);
     free(arguments);

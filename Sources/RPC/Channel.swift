@@ -5,13 +5,21 @@ import Synchronization
 ///
 /// Calls go on the thread of the ``CompletionQueue``; they cost least from a task that prefers the queue as its executor.
 public final class Channel: Sendable {
+    /// How calls are spread over the addresses of a target.
+    public enum LoadBalancing: String, Sendable {
+        /// Each address in turn.
+        case roundRobin = "round_robin"
+        /// The first that can be reached has all.
+        case pickFirst = "pick_first"
+    }
+
     /// What a channel can be told.
     public struct Configuration: Sendable {
         /// How connections are secured.
         public var security: ChannelSecurity = .plaintext
-        /// How calls are spread over the target's addresses: `round_robin` or `pick_first`.
-        public var loadBalancingPolicy = "round_robin"
-        /// gRPC's service config in JSON: retry policy, time-outs per method. It comes from here only, never from DNS.
+        /// How calls are spread over the target's addresses.
+        public var loadBalancing: LoadBalancing = .roundRobin
+        /// gRPC's service config in JSON: retry policy (see ``RetryPolicy``), time-outs per method. It comes from here only, never from DNS.
         public var serviceConfig: String?
         /// Whether calls wait for a connection instead of failing with UNAVAILABLE, where their ``CallOptions`` do not say.
         public var waitForReady = false
@@ -73,7 +81,9 @@ public final class Channel: Sendable {
                 cgrpc_channel_create(target, arguments, nil)
             }
         }
-        guard let handle else { throw RPCError(.invalidArgument, "the gRPC core refused the channel to '\(target)'") }
+        guard let handle else {
+            throw RPCError(.invalidArgument, "the gRPC core refuses a channel to '\(target)': its form or the service config is at fault")
+        }
         queue.objectCreated()
         self.queue = queue
         self.configuration = configuration
@@ -203,7 +213,7 @@ extension Channel.Configuration {
     func arguments(serverName: String?) -> CoreArguments {
         var arguments = CoreArguments()
         arguments.set("grpc.enable_channelz", false)
-        arguments.set("grpc.lb_policy_name", loadBalancingPolicy)
+        arguments.set("grpc.lb_policy_name", loadBalancing.rawValue)
         arguments.set("grpc.service_config_disable_resolution", true)
         if let serviceConfig { arguments.set("grpc.service_config", serviceConfig) }
         arguments.set("grpc.max_receive_message_length", maximumResponseBytes)

@@ -67,6 +67,7 @@ struct CoreArguments {
     private enum Value {
         case integer(Int32)
         case string(String)
+        case memoryBound(Int)
     }
 
     private var values: [(key: String, value: Value)] = []
@@ -83,6 +84,9 @@ struct CoreArguments {
         set(key, value.roundedUpMilliseconds)
     }
 
+    /// Bounds the memory of all connections together.
+    mutating func setMemoryBound(_ bytes: Int) { values.append(("", .memoryBound(bytes))) }
+
     func withUnsafeArguments<Result>(_ body: (OpaquePointer) -> Result) -> Result {
         let arguments = cgrpc_arguments_create()
         defer { cgrpc_arguments_destroy(arguments) }
@@ -90,6 +94,7 @@ struct CoreArguments {
             switch value {
             case .integer(let integer): cgrpc_arguments_add_integer(arguments, key, integer)
             case .string(let string): cgrpc_arguments_add_string(arguments, key, string)
+            case .memoryBound(let bytes): cgrpc_arguments_add_memory_bound(arguments, bytes)
             }
         }
         // `cgrpc_arguments_create` never returns NULL.

@@ -13,10 +13,15 @@ public final class Server: Sendable {
         public var security: ServerSecurity = .plaintext
         /// The most bytes a request may have; more ends the call with RESOURCE_EXHAUSTED.
         public var maximumRequestBytes = 4 << 20
+        /// The most memory that connections and what is received on them may use, all together. A message counts while it comes in, before its size is
+        /// refused. Beyond it calls and connections are ended.
+        public var maximumReceiveMemory = 256 << 20
         /// The most bytes a response may have; more ends the call with RESOURCE_EXHAUSTED.
         public var maximumResponseBytes = Int.max
         /// The most bytes a request's metadata may have; more ends the call with RESOURCE_EXHAUSTED.
         public var maximumMetadataBytes = 16 << 10
+        /// How many calls one connection may have under way; the client holds further ones back. nil: any number.
+        public var maximumCallsPerConnection: Int?
         /// After how long without traffic a client is pinged.
         public var keepaliveTime: Duration = .seconds(60)
         /// How long a ping may stay without answer before its connection is closed.
@@ -278,6 +283,8 @@ extension Server.Configuration {
         arguments.set("grpc.so_reuseport", false)
         arguments.set("grpc.max_receive_message_length", maximumRequestBytes)
         arguments.set("grpc.max_metadata_size", maximumMetadataBytes)
+        arguments.setMemoryBound(maximumReceiveMemory)
+        if let maximumCallsPerConnection { arguments.set("grpc.max_concurrent_streams", maximumCallsPerConnection) }
         arguments.set("grpc.keepalive_time_ms", keepaliveTime)
         arguments.set("grpc.keepalive_timeout_ms", keepaliveTimeout)
         arguments.set("grpc.keepalive_permit_without_calls", true)

@@ -29,6 +29,29 @@ import Testing
         }
     }
 
+    /// Deadlines that pass at any stage of a call: no handler is left that began and is not cancelled.
+    @Test func everyHandlerEndsAtItsDeadline() async throws {
+        let underWay = Shared(0)
+        let method = RPC.Method.unary("Endless") { request, _ in
+            underWay.update { $0 += 1 }
+            defer { underWay.update { $0 -= 1 } }
+            try await Task.sleep(for: .seconds(600))
+            return request
+        }
+        try await withPeers([method]) { channel, _ in
+            await withTaskGroup(of: Void.self) { group in
+                for number in 0..<400 {
+                    group.addTask {
+                        let options = CallOptions(timeout: .microseconds(number * 100))
+                        let error = await rpcError { try await channel.unary("/test.Test/Endless", [], options: options) }
+                        #expect(error?.code == .deadlineExceeded)
+                    }
+                }
+            }
+            while underWay.value > 0 { try await Task.sleep(for: .milliseconds(5)) }
+        }
+    }
+
     /// The server keeps the deadline by itself: nothing of the client reaches it when the deadline passes.
     @Test func theServerKeepsTheDeadlineByItself() async throws {
         let began = Event()
@@ -270,6 +293,18 @@ import Testing
             let error = await rpcError { try await channel.unary("/test.Test/Echo", [], options: CallOptions(metadata: metadata)) }
             #expect(error?.code == .resourceExhausted)
             let response = try await channel.unary("/test.Test/Echo", [1])
+            #expect(response.message == [1])
+        }
+    }
+
+    /// The size of a message is only refused when all of it is there; until then the bound on memory holds.
+    @Test func aRequestBeyondTheBoundOnMemoryIsCutShort() async throws {
+        try await withPeers([echo], server: { $0.maximumReceiveMemory = 16 << 20 }) { channel, _ in
+            let huge = [UInt8](repeating: 1, count: 100 << 20)
+            let options = CallOptions(timeout: .seconds(30), waitForReady: true)
+            let error = await rpcError { try await channel.unary("/test.Test/Echo", huge, options: options) }
+            #expect(error.map { [.resourceExhausted, .unavailable].contains($0.code) } == true, "\(error.map { "\($0)" } ?? "")")
+            let response = try await channel.unary("/test.Test/Echo", [1], options: options)
             #expect(response.message == [1])
         }
     }

@@ -1,5 +1,6 @@
-import RPC
 import Testing
+
+@testable import RPC
 
 @Suite(.timeLimit(.minutes(1))) struct ChannelTests {
     /// A server on a queue of its own that answers `Who` with a number.
@@ -150,6 +151,28 @@ import Testing
         }
     }
 
+    @Test func callsBeyondTheBoundOfAConnectionWait() async throws {
+        let underWay = Shared((now: 0, most: 0))
+        let method = RPC.Method.unary("Count") { request, _ in
+            underWay.update {
+                $0.now += 1
+                $0.most = max($0.most, $0.now)
+            }
+            try await Task.sleep(for: .milliseconds(5))
+            underWay.update { $0.now -= 1 }
+            return request
+        }
+        try await withPeers([method], server: { $0.maximumCallsPerConnection = 4 }) { channel, _ in
+            // The bound holds from the server's first settings frame on.
+            _ = try await channel.unary("/test.Test/Count", [])
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for _ in 0..<40 { group.addTask { _ = try await channel.unary("/test.Test/Count", []) } }
+                try await group.waitForAll()
+            }
+        }
+        #expect(underWay.value.most <= 4)
+    }
+
     /// Two servers, one of which goes away under load: with a retry policy no caller notices.
     @Test(arguments: 0..<5) func aRollingRestartUnderLoadIsNotNoticed(round: Int) async throws {
         let servers = [try Numbered(1), try Numbered(2)]
@@ -187,6 +210,17 @@ import Testing
         let queue = CompletionQueue()
         let empty = await rpcError { try Channel("", queue: queue) }
         #expect(empty?.code == .invalidArgument)
+        var configuration = Channel.Configuration()
+        for config in ["nonsense", #"{"methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":"many"}}]}"#] {
+            configuration.serviceConfig = config
+            let error = await rpcError { try Channel("127.0.0.1:1", configuration: configuration, queue: queue) }
+            #expect(error?.code == .invalidArgument)
+        }
+        for target in ["ipv4:not-an-address", "ipv4:127.0.0.1:99999"] {
+            let error = await rpcError { try Channel(target, queue: queue) }
+            #expect(error?.code == .invalidArgument, "\(target)")
+        }
+        #expect(queue.liveObjects == 0)
         await queue.shutdown()
     }
 }

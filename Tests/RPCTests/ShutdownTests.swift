@@ -112,7 +112,7 @@ import Testing
         let error = await rpcError { try Server(Server.Configuration(address: "127.0.0.1:\(server.port)"), services: [], queue: queue) }
         #expect(error?.code == .unavailable)
         #expect(error?.message == "cannot listen on 127.0.0.1:\(server.port): Address already in use")
-        let path = "/tmp/kefu-rpc-test-\(UInt64.random(in: 0 ... .max)).sock"
+        let path = temporarySocketPath()
         let onSocket = try Server(Server.Configuration(address: "unix:\(path)"), services: [], queue: queue)
         let refused = await rpcError { try Server(Server.Configuration(address: "unix:\(path)"), services: [], queue: queue) }
         #expect(refused?.message.contains("another process is listening there") == true)

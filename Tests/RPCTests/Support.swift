@@ -1,3 +1,4 @@
+import Foundation
 import RPC
 import Synchronization
 import Testing
@@ -29,6 +30,11 @@ func withPeers<Result: Sendable>(
     await clientQueue.shutdown()
     await serverQueue.shutdown()
     return try result.get()
+}
+
+/// A path for a unix socket that nobody else uses.
+func temporarySocketPath() -> String {
+    FileManager.default.temporaryDirectory.appendingPathComponent("kefu-\(UInt32.random(in: 0 ... .max)).sock").path
 }
 
 /// Answers with the request.

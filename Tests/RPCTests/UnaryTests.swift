@@ -18,7 +18,7 @@ import Testing
     }
 
     @Test func overUnixSocket() async throws {
-        let path = "/tmp/kefu-rpc-test-\(UInt64.random(in: 0 ... .max)).sock"
+        let path = temporarySocketPath()
         try await withPeers([echo], server: { $0.address = "unix:\(path)" }, target: { _ in "unix:\(path)" }) { channel, server in
             #expect(server.port == 0)
             let response = try await channel.unary("/test.Test/Echo", [1, 2, 3])

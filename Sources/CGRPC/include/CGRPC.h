@@ -112,6 +112,8 @@ void cgrpc_queue_destroy(cgrpc_queue *queue);
 cgrpc_arguments *cgrpc_arguments_create(void);
 void cgrpc_arguments_add_integer(cgrpc_arguments *arguments, const char *key, int32_t value);
 void cgrpc_arguments_add_string(cgrpc_arguments *arguments, const char *key, const char *value);
+/// The memory that connections and what is received on them may use, all together; beyond it calls and connections are ended.
+void cgrpc_arguments_add_memory_bound(cgrpc_arguments *arguments, size_t bytes);
 void cgrpc_arguments_destroy(cgrpc_arguments *arguments);
 
 // MARK: Server
