@@ -88,10 +88,14 @@ let package = Package(
 
         // Programs: command line and composition only.
         .executableTarget(
-            name: "IntentServer", dependencies: ["Conversation", "RPC", "RPCServices", "ServiceKit", "UnderstandingService", "Wire", argumentParser, logging], swiftSettings: strict),
+            name: "IntentServer",
+            dependencies: ["Conversation", "RPC", "RPCServices", "ServiceKit", "UnderstandingService", "Wire", argumentParser, logging],
+            swiftSettings: strict),
         .executableTarget(
-            name: "DialogueOrchestrator", dependencies: [
-                "Conversation", "Dialogue", "DialogueService", "RPC", "RPCServices", "Redis", "ServiceKit", "Wire", argumentParser, lifecycle, logging,
+            name: "DialogueOrchestrator",
+            dependencies: [
+                "Conversation", "Dialogue", "DialogueService", "RPC", "RPCServices", "Redis", "ServiceKit", "Wire", argumentParser,
+                lifecycle, logging,
             ], swiftSettings: strict),
 
         // Tests: one target a library.
@@ -105,11 +109,14 @@ let package = Package(
         .testTarget(name: "WireTests", dependencies: ["Wire", "CProtos", "Conversation"], swiftSettings: strict),
         .testTarget(name: "TokenizationTests", dependencies: ["Tokenization"], resources: [.copy("Resources")], swiftSettings: strict),
         .testTarget(name: "BatchingTests", dependencies: ["Batching", "TestSupport"], swiftSettings: strict),
-        .testTarget(name: "UnderstandingTests", dependencies: ["Understanding", "Tokenization", "Conversation", "TestSupport", sha2], swiftSettings: strict),
+        .testTarget(
+            name: "UnderstandingTests", dependencies: ["Understanding", "Tokenization", "Conversation", "TestSupport", sha2],
+            swiftSettings: strict),
         .testTarget(name: "DialogueTests", dependencies: ["Conversation", "Dialogue"], swiftSettings: strict),
         .testTarget(name: "ServiceKitTests", dependencies: ["Conversation", "RPC", "ServiceKit"], swiftSettings: strict),
         .testTarget(
             name: "IntegrationTests",
-            dependencies: ["Conversation", "Dialogue", "DialogueService", "Redis", "RedisTestSupport", "Torch", "Understanding"], swiftSettings: strict),
+            dependencies: ["Conversation", "Dialogue", "DialogueService", "Redis", "RedisTestSupport", "Torch", "Understanding"],
+            swiftSettings: strict),
     ]
 )

@@ -15,7 +15,9 @@ struct Verify: AsyncParsableCommand {
         let host = try ModelHost(directory: models, configuration: .init(), logger: Program.logger("intent-server", level: .warning))
         try await host.load()
         for model in host.descriptions {
-            print("\(model.name)@\(model.version): \(model.intents.count) intents, \(model.slotLabels.count) slot labels, \(model.memoryBytes) bytes")
+            print(
+                "\(model.name)@\(model.version): \(model.intents.count) intents, \(model.slotLabels.count) slot labels, \(model.memoryBytes) bytes"
+            )
         }
         await host.drain()
     }

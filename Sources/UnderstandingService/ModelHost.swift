@@ -53,7 +53,8 @@ public final class ModelHost: Sendable {
         let names = bundles.map(\.manifest.name)
         let name = configuration.defaultModel ?? names[0]
         guard names.contains(name) else {
-            throw ConversationError(.notFound, "the default model \(name) is not in \(directory), which has \(names.joined(separator: ", "))")
+            throw ConversationError(
+                .notFound, "the default model \(name) is not in \(directory), which has \(names.joined(separator: ", "))")
         }
         self.configuration = configuration
         self.logger = logger
@@ -83,7 +84,8 @@ public final class ModelHost: Sendable {
         var instances: [ModelInstance] = []
         for worker in 0..<configuration.workers {
             instances.append(
-                try await ModelInstance.load(path: bundle.modelPath, device: configuration.device, name: "\(bundle.manifest.name)-\(worker)"))
+                try await ModelInstance.load(
+                    path: bundle.modelPath, device: configuration.device, name: "\(bundle.manifest.name)-\(worker)"))
         }
         let engine = RecognitionEngine(
             bundle: bundle, workers: instances.map(TorchForwardPass.init),

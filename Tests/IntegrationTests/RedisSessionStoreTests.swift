@@ -69,7 +69,8 @@ import Testing
                 #expect(try await store.commit(commit(turn: 3, of: second.session), expected: other, deadline: soon) == .conflict(now))
                 // A session that ended is no longer there to commit to.
                 _ = try await store.end(uid, deadline: soon)
-                #expect(try await store.commit(commit(turn: 3, of: second.session), expected: now.version, deadline: soon) == .conflict(nil))
+                #expect(
+                    try await store.commit(commit(turn: 3, of: second.session), expected: now.version, deadline: soon) == .conflict(nil))
             }
         }
     }
@@ -125,7 +126,8 @@ import Testing
                 await #expect {
                     try await store.load(uid, deadline: soon)
                 } throws: { error in
-                    (error as? ConversationError)?.code == .internalError && (error as? ConversationError)?.message.contains("schema 9") == true
+                    (error as? ConversationError)?.code == .internalError
+                        && (error as? ConversationError)?.message.contains("schema 9") == true
                 }
                 _ = try await client.send("HSET", "chat:{用户{1}}", "schema", "1")
                 await #expect {

@@ -30,7 +30,8 @@ import Testing
         let health = Health(services: ["a.B"])
         try await withServer(health) { channel async throws in
             func check(_ service: String) async throws -> [UInt8] {
-                try await channel.unary("/grpc.health.v1.Health/Check", request(service), options: CallOptions(timeout: .seconds(20))).message
+                try await channel.unary("/grpc.health.v1.Health/Check", request(service), options: CallOptions(timeout: .seconds(20)))
+                    .message
             }
             #expect(try await check("") == notServing)
             health.set(.serving)
@@ -49,7 +50,8 @@ import Testing
     @Test func watchTellsEveryChangeAndEndsWithTheServer() async throws {
         let health = Health(services: ["a.B"])
         try await withServer(health) { channel async throws in
-            try await channel.streaming("/grpc.health.v1.Health/Watch", options: CallOptions(timeout: .seconds(20))) { writer, responses async throws in
+            try await channel.streaming("/grpc.health.v1.Health/Watch", options: CallOptions(timeout: .seconds(20))) {
+                writer, responses async throws in
                 try await writer.write(request("a.B"))
                 writer.finish()
                 var iterator = responses.makeAsyncIterator()
@@ -71,7 +73,8 @@ import Testing
     @Test func watchingAServiceThatIsNotKnownStaysOpen() async throws {
         let health = Health(services: [])
         try await withServer(health) { channel async throws in
-            try await channel.streaming("/grpc.health.v1.Health/Watch", options: CallOptions(timeout: .seconds(20))) { writer, responses async throws in
+            try await channel.streaming("/grpc.health.v1.Health/Watch", options: CallOptions(timeout: .seconds(20))) {
+                writer, responses async throws in
                 try await writer.write(request("no.Such"))
                 var iterator = responses.makeAsyncIterator()
                 #expect(try await iterator.next() == unknown)

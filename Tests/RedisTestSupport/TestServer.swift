@@ -95,7 +95,9 @@ package final class TestServer: @unchecked Sendable {
 }
 
 /// Runs a client for as long as `body` takes.
-package func withClient<Value>(_ configuration: RedisClient.Configuration, _ body: (RedisClient) async throws -> Value) async throws -> Value {
+package func withClient<Value>(_ configuration: RedisClient.Configuration, _ body: (RedisClient) async throws -> Value) async throws
+    -> Value
+{
     let client = RedisClient(configuration)
     let running = Task { await client.run() }
     do {

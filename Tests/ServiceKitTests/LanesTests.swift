@@ -108,7 +108,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ConversationError.Code.invalidArgument, .notFound, .aborted, .resourceExhausted, .deadlineExceeded, .unavailable, .cancelled, .internalError,
+        ConversationError.Code.invalidArgument, .notFound, .aborted, .resourceExhausted, .deadlineExceeded, .unavailable, .cancelled,
+        .internalError,
     ])
     func everyCodeComesBack(_ code: ConversationError.Code) {
         let error = RPCError(ConversationError(code, "x"))

@@ -4,7 +4,8 @@ import Testing
 
 @Suite struct SettingsTests {
     private func file(_ text: String) throws -> String {
-        let path = FileManager.default.temporaryDirectory.appending(path: "kefu-settings-\(UUID().uuidString).yaml").path(percentEncoded: false)
+        let path = FileManager.default.temporaryDirectory.appending(path: "kefu-settings-\(UUID().uuidString).yaml").path(
+            percentEncoded: false)
         try text.write(toFile: path, atomically: true, encoding: .utf8)
         return path
     }
