@@ -226,7 +226,9 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--digit-chance", type=float, default=0.1, help="chance for a digit to become #")
     parser.add_argument("--patience", type=int, default=5, help="epochs without gain on dev before the end")
     parser.add_argument("--max-length", type=int, default=512)
-    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="bfloat16: autocast, faster where supported")
+    parser.add_argument(
+        "--precision", choices=["float32", "bfloat16"], default="float32", help="bfloat16: autocast, faster where supported"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")

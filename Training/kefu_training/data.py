@@ -213,9 +213,7 @@ def find_repetitions(files: list[list[Example]], likeness: Callable[[str], objec
                     f"{example.origin}: label clash: '{example.text}' is {example.intent} here and {first.intent} at {first.origin}"
                 )
             elif _values(first, likeness) != _values(example, likeness):
-                problems.append(
-                    f"{example.origin}: slot clash: '{example.annotated()}' here and '{first.annotated()}' at {first.origin}"
-                )
+                problems.append(f"{example.origin}: slot clash: '{example.annotated()}' here and '{first.annotated()}' at {first.origin}")
             else:
                 problems.append(f"{example.origin}: duplicate: '{example.text}' is also at {first.origin}")
     return problems
