@@ -47,7 +47,13 @@ def save_model(model: IntentSlotModel, path: Path) -> None:
     reader = torch._C.PyTorchFileReader(buffer)
     writer = torch._C.PyTorchFileWriter(str(path))
     for name in reader.get_all_records():
-        if name.endswith(".debug_pkl") or name in ("version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"):
+        if name.endswith(".debug_pkl") or name in (
+            "version",
+            "byteorder",
+            ".format_version",
+            ".storage_alignment",
+            ".data/serialization_id",
+        ):
             continue
         record = reader.get_record(name)
         writer.write_record(name, record, len(record))
@@ -80,9 +86,7 @@ def write_bundle(
         "max_length": min(max_length, shape.positions),
         "normalization": NORMALIZATION,
         "temperature": temperature,
-        "files": {
-            name: {"sha256": sha256(folder / name), "bytes": (folder / name).stat().st_size} for name in ("model.pt", "vocab.txt")
-        },
+        "files": {name: {"sha256": sha256(folder / name), "bytes": (folder / name).stat().st_size} for name in ("model.pt", "vocab.txt")},
         "model": {
             "encoder_layers": shape.layers,
             "hidden": shape.hidden,

@@ -13,7 +13,7 @@ os.environ.setdefault("KMP_BLOCKTIME", "0")
 # What CUDA needs to give the same weights twice.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-from .data import DataError, Example, Schema, find_repetitions, read_file  # noqa: E402
+from .data import DataError, Example, Schema, find_loose_texts, find_repetitions, read_file  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -135,17 +135,19 @@ def _latency(options: argparse.Namespace, _: list[str]) -> int:
 def _load(paths: list[Path], schema_option: str) -> tuple[Schema, list[list[Example]]]:
     """Reads files with the schema of an option: a YAML file, or ``auto`` to take intents and slots from the files themselves.
 
-    With a schema, repetitions and spans that cut words are errors; with ``auto`` (data of others) they are warnings.
+    With a schema, repetitions, loose white space and spans that cut words are errors; with ``auto`` (data of others) they are warnings.
     """
     from .text import find_cut_words, words_of
 
     automatic = schema_option == "auto"
     schema, files = _read(paths, None if automatic else Schema.read(Path(schema_option)))
-    problems = find_repetitions(files, words_of) + [problem for examples in files for problem in find_cut_words(examples)]
+    problems = find_repetitions(files, words_of)
+    for examples in files:
+        problems += find_loose_texts(examples) + find_cut_words(examples)
     if problems and not automatic:
         raise DataError(problems)
     if problems:
-        print(f"warning: {len(problems)} repetitions, clashes or cut words, the first: {problems[0]}", file=sys.stderr)
+        print(f"warning: {len(problems)} repetitions, clashes, loose or cut texts, the first: {problems[0]}", file=sys.stderr)
     return schema, files
 
 
@@ -226,7 +228,9 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--digit-chance", type=float, default=0.1, help="chance for a digit to become #")
     parser.add_argument("--patience", type=int, default=5, help="epochs without gain on dev before the end")
     parser.add_argument("--max-length", type=int, default=512)
-    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="bfloat16: autocast, faster where supported")
+    parser.add_argument(
+        "--precision", choices=["float32", "bfloat16"], default="float32", help="bfloat16: autocast, faster where supported"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")

@@ -152,8 +152,6 @@ def parse_line(line: str, schema: Schema | None, origin: str) -> Example:
         raise ValueError(f"expected an intent name without white space around it, found '{intent}'")
     if not annotated.strip():
         raise ValueError("empty text")
-    if schema is not None and annotated != annotated.strip():
-        raise ValueError("white space at the start or the end of the text")
     text, spans = parse_text(annotated)
     for span in spans:
         if schema is not None and span.slot not in schema.slots:
@@ -195,6 +193,11 @@ def read_file(path: Path, schema: Schema | None) -> ReadFile:
     return result
 
 
+def find_loose_texts(examples: list[Example]) -> list[str]:
+    """Texts with white space around them."""
+    return [f"{e.origin}: white space at the start or the end of the text" for e in examples if e.text != e.text.strip()]
+
+
 def find_repetitions(files: list[list[Example]], likeness: Callable[[str], object]) -> list[str]:
     """Texts that occur twice, in one file or in two, and texts that are annotated in two ways.
 
@@ -213,9 +216,7 @@ def find_repetitions(files: list[list[Example]], likeness: Callable[[str], objec
                     f"{example.origin}: label clash: '{example.text}' is {example.intent} here and {first.intent} at {first.origin}"
                 )
             elif _values(first, likeness) != _values(example, likeness):
-                problems.append(
-                    f"{example.origin}: slot clash: '{example.annotated()}' here and '{first.annotated()}' at {first.origin}"
-                )
+                problems.append(f"{example.origin}: slot clash: '{example.annotated()}' here and '{first.annotated()}' at {first.origin}")
             else:
                 problems.append(f"{example.origin}: duplicate: '{example.text}' is also at {first.origin}")
     return problems

@@ -2,8 +2,8 @@
 
 The file is little-endian: a header, the pieces of a SentencePiece unigram model with their scores, a normalisation table
 (not used here), a directory of tensors, and the tensors: float32, or Q4_0 (blocks of 32 weights: a float16 scale, then 16 bytes whose
-low halves are weights 0 to 15 and high halves 16 to 31, each 8 more than its value over the scale). Positions count from 0 and every token has
-type 0; there is no offset after the padding index, unlike in XLM-RoBERTa, whose vocabulary this model has.
+low halves are weights 0 to 15 and high halves 16 to 31, each 8 more than its value over the scale). Positions count from 0 and every
+token has type 0; there is no offset after the padding index, unlike in XLM-RoBERTa, whose vocabulary this model has.
 """
 
 import importlib.util

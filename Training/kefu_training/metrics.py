@@ -60,9 +60,7 @@ def describe(figures: Figures, worst: int = 15) -> str:
         f"intent macro-F1    {figures.intent_macro_f1:.2%}",
     ]
     if figures.slot_f1 is not None:
-        lines.append(
-            f"slot F1            {figures.slot_f1:.2%} (precision {figures.slot_precision:.2%}, recall {figures.slot_recall:.2%})"
-        )
+        lines.append(f"slot F1            {figures.slot_f1:.2%} (precision {figures.slot_precision:.2%}, recall {figures.slot_recall:.2%})")
     lines.append(f"sentence accuracy  {figures.sentence_accuracy:.2%}")
     if figures.confusions:
         lines.append("worst confusions (annotated -> predicted):")

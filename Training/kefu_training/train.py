@@ -165,7 +165,10 @@ def evaluate_model(model: IntentSlotModel, tokenizer: Tokenizer, schema: Schema,
 
 
 def batches(lengths: list[int], size: int, draw: random.Random) -> Iterator[list[int]]:
-    """Indices in batches of like length, in random order: all are shuffled, sorted within stretches of 32 batches, and the batches shuffled."""
+    """Indices in batches of like length, in random order.
+
+    All rows are shuffled, sorted within stretches of 32 batches, and the batches shuffled.
+    """
     order = list(range(len(lengths)))
     draw.shuffle(order)
     found = []
@@ -179,9 +182,7 @@ def batches(lengths: list[int], size: int, draw: random.Random) -> Iterator[list
 def loss_of(intents: Tensor, slots: Tensor, intent_targets: Tensor, slot_targets: Tensor, smoothing: float) -> Tensor:
     """The sum of both cross-entropies; each is a mean, over utterances and over tokens."""
     intent_loss = functional.cross_entropy(intents, intent_targets, label_smoothing=smoothing)
-    slot_loss = functional.cross_entropy(
-        slots.flatten(0, 1), slot_targets.flatten(), ignore_index=IGNORED, label_smoothing=smoothing
-    )
+    slot_loss = functional.cross_entropy(slots.flatten(0, 1), slot_targets.flatten(), ignore_index=IGNORED, label_smoothing=smoothing)
     return intent_loss + slot_loss
 
 

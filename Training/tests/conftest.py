@@ -17,7 +17,9 @@ from kefu_training.start import Sizes, load_start  # noqa: E402
 from kefu_training.train import TrainingOptions  # noqa: E402
 
 TINY = Sizes(layers=2, hidden=32, heads=4, feed_forward=64, positions=64)
-OPTIONS = TrainingOptions(epochs=4, batch=4, gru=16, encoder_rate=2e-3, embedding_rate=2e-3, head_rate=5e-3, dropout=0.1, patience=10, max_length=64, seed=7)
+OPTIONS = TrainingOptions(
+    epochs=4, batch=4, gru=16, encoder_rate=2e-3, embedding_rate=2e-3, head_rate=5e-3, dropout=0.1, patience=10, max_length=64, seed=7
+)
 
 SCHEMA = """intents: {refund: {}, greet: {}, move: {}}
 slots: {product: {}, phone: {}}

@@ -14,7 +14,8 @@ def bundle(files, vocabulary, capsys):
     """A bundle made by the commands themselves."""
     common = ["--schema", str(files / "schema.yaml")]
     data = ["--train", str(files / "train.tsv"), "--dev", str(files / "dev.tsv")]
-    sizes = "--encoder random --layers 1 --hidden 16 --heads 2 --feed-forward 32 --positions 64 --gru 8 --epochs 2 --batch 4 --threads 1".split()
+    sizes = "--encoder random --layers 1 --hidden 16 --heads 2 --feed-forward 32 --positions 64 --gru 8".split()
+    sizes += "--epochs 2 --batch 4 --threads 1".split()
     assert main(["train", *common, *data, *sizes, "--run", str(files / "run"), "--vocabulary", str(vocabulary)]) == 0
     folder = files / "tiny" / "1"
     assert main(["export", "--run", str(files / "run"), "--bundle", str(folder), "--dev", str(files / "dev.tsv")]) == 0

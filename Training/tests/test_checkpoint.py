@@ -18,12 +18,14 @@ def write(folder, *, safe=False, prefix="bert.", old_names=False, **changes):
     """A checkpoint as BERT's tools write it; gives its tensors by plain name."""
     torch.manual_seed(11)
     config = dict(
-        model_type="bert", hidden_act="gelu", hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=HEADS, intermediate_size=WIDE,
-        max_position_embeddings=POSITIONS, vocab_size=len(TOKENS), type_vocab_size=2, layer_norm_eps=1e-12,
+        model_type="bert", hidden_act="gelu", hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+        intermediate_size=WIDE, max_position_embeddings=POSITIONS, vocab_size=len(TOKENS), type_vocab_size=2, layer_norm_eps=1e-12,
     )  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config | changes))
     (folder / "vocab.txt").write_text("".join(t + "\n" for t in TOKENS))
-    shapes = {f"embeddings.{n}_embeddings.weight": (r, HIDDEN) for n, r in (("word", len(TOKENS)), ("position", POSITIONS), ("token_type", 2))}
+    shapes = {
+        f"embeddings.{n}_embeddings.weight": (r, HIDDEN) for n, r in (("word", len(TOKENS)), ("position", POSITIONS), ("token_type", 2))
+    }
     shapes |= {f"embeddings.LayerNorm.{kind}": (HIDDEN,) for kind in ("weight", "bias")}
     for i in range(LAYERS):
         at = f"encoder.layer.{i}"
@@ -36,7 +38,9 @@ def write(folder, *, safe=False, prefix="bert.", old_names=False, **changes):
     tensors = {name: torch.randn(shape) * 0.3 + ("LayerNorm.weight" in name) for name, shape in shapes.items()}
     stored = {prefix + name: tensor for name, tensor in tensors.items()} | {"cls.predictions.bias": torch.zeros(3)}
     if old_names:
-        stored = {n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): t for n, t in stored.items()}
+        stored = {
+            n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): t for n, t in stored.items()
+        }
     save_file(stored, folder / "model.safetensors") if safe else torch.save(stored, folder / "pytorch_model.bin")
     return tensors
 

@@ -4,7 +4,7 @@ import pytest
 from conftest import LINES, SCHEMA, TRAINING
 
 from kefu_training.augment import mask_digits
-from kefu_training.data import DataError, Example, Schema, Span, find_repetitions, parse_text, read_file
+from kefu_training.data import DataError, Example, Schema, Span, find_loose_texts, find_repetitions, parse_text, read_file
 from kefu_training.text import find_cut_words, words_of
 
 
@@ -52,7 +52,6 @@ def test_annotation_round_trip():
         ("refund\t退\t款", "expected one tab"),
         ("other\t退款", "unknown intent 'other': expected one of refund, greet, move"),
         ("refund\t", "empty text"),
-        ("refund\t 退款", "white space at the start"),
         ("refund\t退[手机](thing)", "unknown slot 'thing': expected one of product, phone"),
         ("refund\t退[手[机](product)](product)", "spans do not nest"),
         ("refund\t退[手机", "unclosed '['"),
@@ -100,6 +99,12 @@ def test_spans_that_cut_words():
     assert problems == ["a:1: 'iPhone15' (product) cuts a word: expected a span of whole words, here 'iPhone15256G'"]
     text, spans = parse_text("买[iPhone 15](product) [256G](product)黑色，[Ａ４纸](product)")
     assert find_cut_words([Example("refund", text, spans, "a:1")]) == []
+
+
+def test_texts_with_white_space_around_them():
+    examples = [Example("refund", "退 款", (), "a:1"), Example("refund", " 退款", (), "a:2"), Example("refund", "退款\u3000", (), "a:3")]
+    expected = "white space at the start or the end of the text"
+    assert find_loose_texts(examples) == [f"a:2: {expected}", f"a:3: {expected}"]
 
 
 def test_derived_schema():

@@ -55,7 +55,9 @@ def test_a_frozen_embedding_and_bfloat16(inputs, tmp_path):
 
 
 def test_it_stops_when_dev_gains_nothing(inputs, tmp_path):
-    options = OPTIONS.__class__(**{**OPTIONS.__dict__, "epochs": 9, "patience": 2, "encoder_rate": 0.0, "embedding_rate": 0.0, "head_rate": 0.0})
+    options = OPTIONS.__class__(
+        **{**OPTIONS.__dict__, "epochs": 9, "patience": 2, "encoder_rate": 0.0, "embedding_rate": 0.0, "head_rate": 0.0}
+    )
     run = RunFolder(tmp_path / "run")
     train(run, **inputs | {"options": options})
     assert run.epochs.read_text().count("\n") == 3
