@@ -116,7 +116,10 @@ let package = Package(
         .testTarget(name: "ServiceKitTests", dependencies: ["Conversation", "RPC", "ServiceKit"], swiftSettings: strict),
         .testTarget(
             name: "IntegrationTests",
-            dependencies: ["Conversation", "Dialogue", "DialogueService", "Redis", "RedisTestSupport", "Tokenization", "Torch", "Understanding", "UnderstandingService"],
+            dependencies: [
+                "Conversation", "Dialogue", "DialogueService", "Redis", "RedisTestSupport", "Tokenization", "Torch", "Understanding",
+                "UnderstandingService",
+            ],
             swiftSettings: strict),
     ]
 )

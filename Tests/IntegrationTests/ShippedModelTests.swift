@@ -53,7 +53,8 @@ import UnderstandingService
             let batch = TokenBatch(
                 rows: rows.count, length: length,
                 inputIDs: rows.flatMap { $0.ids + Array(repeating: 0, count: length - $0.ids.count) },
-                attentionMask: rows.flatMap { Array(repeating: 1, count: $0.ids.count) + Array(repeating: 0, count: length - $0.ids.count) })
+                attentionMask: rows.flatMap { Array(repeating: 1, count: $0.ids.count) + Array(repeating: 0, count: length - $0.ids.count) }
+            )
             let logits = try await pass.forward(batch)
             try bundle.check(logits, of: batch)
             for (row, entry) in rows.enumerated() {

@@ -12,13 +12,15 @@ struct Turns: AsyncParsableCommand {
 
     @Option(help: "The folder of the programs' release binaries.")
     var bin = ".build/release"
+    @Option(help: "The folder of the model bundles.")
+    var models = "Deploy/models"
     @Option(help: "Turns in flight, one run each.")
     var inFlight: [Int] = [1, 32, 256]
     @Option(help: "Seconds a run, after one second of warming up.")
     var seconds = 5.0
 
     func run() async throws {
-        let stack = try Stack(bin: bin)
+        let stack = try Stack(bin: bin, models: models)
         defer { stack.stop() }
         let queue = CompletionQueue(name: "generator")
         let channel = try Channel(stack.orchestrator.address, queue: queue)
@@ -36,6 +38,7 @@ struct Turns: AsyncParsableCommand {
                     format(percentile(sorted, 0.99) * 1e3, 2), "\(result.failed)",
                 ] + (used + [used.reduce(0, +)]).map { format($0, 0) }
             print("| " + cells.joined(separator: " | ") + " |")
+            fflush(nil)
         }
         await channel.close()
         await queue.shutdown()
@@ -108,39 +111,50 @@ private final class Stack {
         var address: String
     }
 
-    let redis: Process
-    let intentServer: Server
-    let orchestrator: Server
+    private(set) var orchestrator = Server(process: Process(), address: "")
+    private var processes: [Process] = []
     private let directory: URL
 
-    init(bin: String) throws {
+    init(bin: String, models: String) throws {
         directory = FileManager.default.temporaryDirectory.appending(path: "kefu-turns-\(getpid())")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        do {
+            let socket = try startRedis()
+            let intentServer = try start("\(bin)/intent-server", ["serve", "--listen", "127.0.0.1:0", "--models", models])
+            orchestrator = try start(
+                "\(bin)/dialogue-orchestrator",
+                ["serve", "--listen", "127.0.0.1:0", "--understanding", intentServer.address, "--redis", "unix://\(socket)"])
+        } catch {
+            stop()
+            throw error
+        }
+    }
+
+    private func startRedis() throws -> String {
         let socket = directory.appending(path: "redis.sock").path(percentEncoded: false)
-        redis = Process()
+        let redis = Process()
         redis.executableURL = URL(filePath: "/usr/bin/redis-server")
         redis.arguments = [
             "--port", "0", "--unixsocket", socket, "--dir", directory.path(percentEncoded: false), "--save", "", "--appendonly", "yes",
         ]
         redis.standardOutput = FileHandle.nullDevice
         try redis.run()
+        processes.append(redis)
         while !FileManager.default.fileExists(atPath: socket) {
             guard redis.isRunning else { throw ValidationError("redis-server did not start") }
             usleep(10_000)
         }
-        intentServer = try Self.start("\(bin)/intent-server", ["serve", "--listen", "127.0.0.1:0", "--models", "Deploy/models"])
-        orchestrator = try Self.start(
-            "\(bin)/dialogue-orchestrator",
-            ["serve", "--listen", "127.0.0.1:0", "--understanding", intentServer.address, "--redis", "unix://\(socket)"])
+        return socket
     }
 
-    private static func start(_ path: String, _ arguments: [String]) throws -> Server {
+    private func start(_ path: String, _ arguments: [String]) throws -> Server {
         let process = Process()
         process.executableURL = URL(filePath: path)
         process.arguments = arguments
         let output = Pipe()
         process.standardOutput = output
         try process.run()
+        processes.append(process)
         var line = ""
         while !line.contains("\n") {
             let data = output.fileHandleForReading.availableData
@@ -155,7 +169,7 @@ private final class Stack {
 
     /// CPU seconds used so far: this process, orchestrator, intent server, Redis.
     func cpu() -> [Double] {
-        [getpid(), orchestrator.process.processIdentifier, intentServer.process.processIdentifier, redis.processIdentifier].map { pid in
+        ([getpid()] + processes.reversed().map(\.processIdentifier)).map { pid in
             guard let stat = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8), let end = stat.lastIndex(of: ")") else {
                 return 0
             }
@@ -165,8 +179,9 @@ private final class Stack {
     }
 
     func stop() {
-        for process in [orchestrator.process, intentServer.process, redis] {
-            process.terminate()
+        for process in processes.reversed() {
+            // Children inherit the blocked signals of the thread that starts them, so SIGTERM may not reach them.
+            kill(process.processIdentifier, SIGKILL)
             process.waitUntilExit()
         }
         try? FileManager.default.removeItem(at: directory)
