@@ -39,7 +39,7 @@ import UnderstandingService
     }
 
     @Test func tokensEqualThoseOfPython() throws {
-        let tokenizer = Tokenizer(vocabulary: bundle.vocabulary, options: bundle.manifest.normalization)
+        let tokenizer = Tokenizer(vocabulary: bundle.vocabulary, options: bundle.manifest.tokenization)
         for entry in parity.cases {
             #expect(tokenizer.encode(entry.text, maximumLength: bundle.manifest.maximumLength).ids == entry.ids, "\(entry.text)")
         }
