@@ -58,7 +58,9 @@ public struct ModelManifest: Sendable, Hashable {
         guard !raw.intents.isEmpty else { throw refuse("intents", "is empty; one name or more is expected") }
         var seen: Set<String> = []
         for (index, intent) in raw.intents.enumerated() {
-            guard Self.isName(intent) else { throw refuse("intents[\(index)]", "is \"\(intent)\"; a name of a-z, 0-9 and '_' is expected") }
+            guard Self.isName(intent) else {
+                throw refuse("intents[\(index)]", "is \"\(intent)\"; a name of A-Z, a-z, 0-9, '_', '-' and '.' is expected")
+            }
             guard seen.insert(intent).inserted else { throw refuse("intents[\(index)]", "repeats \"\(intent)\"") }
         }
         do {
@@ -102,8 +104,11 @@ public struct ModelManifest: Sendable, Hashable {
     }
 
     /// Whether a text can be the name of a model, and of its folder.
-    static func isModelName(_ text: String) -> Bool {
-        (1...64).contains(text.utf8.count) && text.utf8.first != UInt8(ascii: ".")
+    static func isModelName(_ text: String) -> Bool { text.utf8.count <= 64 && text.utf8.first != UInt8(ascii: ".") && isName(text) }
+
+    /// Whether a text can be the name of an intent or a slot.
+    static func isName(_ text: String) -> Bool {
+        !text.isEmpty
             && text.utf8.allSatisfy { byte in
                 switch byte {
                 case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"):
@@ -111,15 +116,6 @@ public struct ModelManifest: Sendable, Hashable {
                 case UInt8(ascii: "_"), UInt8(ascii: "-"), UInt8(ascii: "."): true
                 default: false
                 }
-            }
-    }
-
-    /// Whether a text can be the name of an intent or a slot.
-    static func isName(_ text: String) -> Bool {
-        !text.isEmpty
-            && text.utf8.allSatisfy { byte in
-                (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
-                    || byte == UInt8(ascii: "_")
             }
     }
 

@@ -38,7 +38,9 @@ public struct SlotLabels: Sendable, Hashable {
             default:
                 let slot = String(name.dropFirst(2))
                 guard name.hasPrefix("B-") || name.hasPrefix("I-"), ModelManifest.isName(slot) else {
-                    throw Refusal(index: index, message: "is \"\(name)\"; O, X, B-name or I-name is expected, the name of a-z, 0-9 and '_'")
+                    throw Refusal(
+                        index: index,
+                        message: "is \"\(name)\"; O, X, B-name or I-name is expected, the name of A-Z, a-z, 0-9, '_', '-' and '.'")
                 }
                 let other = (name.hasPrefix("B-") ? "I-" : "B-") + slot
                 guard names.contains(other) else { throw Refusal(index: index, message: "is \"\(name)\", but there is no \"\(other)\"") }

@@ -36,17 +36,17 @@ import Understanding
         ("intents", { $0["intents"] = "a" }, "has the wrong type; a list is expected"),
         ("intents[1]", { $0["intents"] = ["a", 2] }, "has the wrong type; a text in quotes is expected"),
         ("intents[2]", { $0["intents"] = ["a", "b", "a"] }, "repeats \"a\""),
-        ("intents[0]", { $0["intents"] = ["A b"] }, "is \"A b\"; a name of a-z, 0-9 and '_' is expected"),
+        ("intents[0]", { $0["intents"] = ["A b"] }, "is \"A b\"; a name of A-Z, a-z, 0-9, '_', '-' and '.' is expected"),
         ("slot_labels[3]", { $0["slot_labels"] = ["O", "B-a", "I-a", "B-a"] }, "repeats \"B-a\""),
         ("slot_labels[1]", { $0["slot_labels"] = ["O", "I-a"] }, "is \"I-a\", but there is no \"B-a\""),
         ("slot_labels[1]", { $0["slot_labels"] = ["O", "B-a"] }, "is \"B-a\", but there is no \"I-a\""),
         (
             "slot_labels[1]", { $0["slot_labels"] = ["O", "a"] },
-            "is \"a\"; O, X, B-name or I-name is expected, the name of a-z, 0-9 and '_'"
+            "is \"a\"; O, X, B-name or I-name is expected, the name of A-Z, a-z, 0-9, '_', '-' and '.'"
         ),
         (
             "slot_labels[1]", { $0["slot_labels"] = ["O", "B-"] },
-            "is \"B-\"; O, X, B-name or I-name is expected, the name of a-z, 0-9 and '_'"
+            "is \"B-\"; O, X, B-name or I-name is expected, the name of A-Z, a-z, 0-9, '_', '-' and '.'"
         ),
         ("slot_labels", { $0["slot_labels"] = ["B-a", "I-a"] }, "has no \"O\""),
         ("max_length", { $0["max_length"] = 2 }, "is 2; 3 to 4096 is expected"),
