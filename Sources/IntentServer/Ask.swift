@@ -45,9 +45,10 @@ struct Ask: AsyncParsableCommand {
                 )
             }
             let timing = recognition.timing
-            print(
-                "  \(recognition.model) · queue \(timing.queue) · compute \(timing.compute) · batch of \(timing.batchSize) × \(timing.paddedLength)"
-            )
+            let queue = String(format: "%.2f", timing.queue / .milliseconds(1))
+            let compute = String(format: "%.2f", timing.compute / .milliseconds(1))
+            let batch = "batch of \(timing.batchSize) × \(timing.paddedLength)"
+            print("  \(recognition.model) · queue \(queue) ms · compute \(compute) ms · \(batch)")
         }
     }
 }
