@@ -53,7 +53,7 @@ let package = Package(
         .target(name: "CGRPC", cSettings: strictC, linkerSettings: [.linkedLibrary("grpc"), .linkedLibrary("gpr")]),
         .target(
             name: "CHiredis", cSettings: strictC,
-            linkerSettings: [.linkedLibrary("hiredis"), .linkedLibrary("event"), .linkedLibrary("event_pthreads")]),
+            linkerSettings: [.linkedLibrary("hiredis"), .linkedLibrary("event")]),
         .target(name: "CProtos", linkerSettings: [.linkedLibrary("protobuf-c")]),
 
         // Handles: safe async Swift over one C library each. They know nothing of Kefu.

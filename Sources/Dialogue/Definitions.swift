@@ -128,7 +128,7 @@ struct Lexicon: Sendable {
 }
 
 /// A reply that the bot needs whatever the domain. The raw value is its key in `replies.yaml`.
-enum Message: String, Sendable, CaseIterable {
+enum StandardReply: String, Sendable, CaseIterable {
     /// Before the next question, where the message answered or filled something.
     case received
     /// Before the next question, where a filled slot was replaced.

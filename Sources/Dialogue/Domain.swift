@@ -21,7 +21,7 @@ public struct Domain: Sendable {
     let flows: [String: FlowDefinition]
     let answers: [String: Wordings]
     let rules: [Rule]
-    let messages: [Message: Wordings]
+    let messages: [StandardReply: Wordings]
     let thresholds: Thresholds
     let limits: Limits
     let lexicon: Lexicon

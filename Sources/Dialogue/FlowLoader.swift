@@ -94,16 +94,16 @@ extension DomainLoader {
 
     func loadReplies(
         _ root: Element, intents: [String: Element], slots: [String: SlotDefinition]
-    ) -> (answers: [String: Wordings], messages: [Message: Wordings]) {
+    ) -> (answers: [String: Wordings], messages: [StandardReply: Wordings]) {
         let fields = root.fields(required: ["answers", "messages"])
         var answers: [String: Wordings] = [:]
         for (key, name, value) in fields["answers"]?.entries() ?? [] {
             if intents[name] == nil { key.reportUnknown("intent", name, among: intents.keys) }
             answers[name] = wordings(value, WordingScope(optional: Set(slots.keys)))
         }
-        var messages: [Message: Wordings] = [:]
-        let values = fields["messages"]?.fields(required: Message.allCases.map(\.rawValue)) ?? [:]
-        for message in Message.allCases {
+        var messages: [StandardReply: Wordings] = [:]
+        let values = fields["messages"]?.fields(required: StandardReply.allCases.map(\.rawValue)) ?? [:]
+        for message in StandardReply.allCases {
             messages[message] = values[message.rawValue].map { wordings($0, WordingScope(always: message.variables)) }
         }
         return (answers, messages)

@@ -17,13 +17,13 @@ extension TurnDecision {
         lead = ""
     }
 
-    mutating func say(_ message: Message, _ extra: [(name: String, value: String)] = []) {
+    mutating func say(_ message: StandardReply, _ extra: [(name: String, value: String)] = []) {
         parts.append(lead + text(domain.messages[message], extra))
         lead = ""
     }
 
     /// Begins the next paragraph with a message.
-    mutating func prefix(_ message: Message, _ extra: [(name: String, value: String)] = []) {
+    mutating func prefix(_ message: StandardReply, _ extra: [(name: String, value: String)] = []) {
         lead += text(domain.messages[message], extra)
     }
 }

@@ -22,7 +22,7 @@ public struct TurnTaker: Sendable {
     ///
     /// - Throws: ``ConversationError``: `.aborted` where the seq is older than the replies kept, `.unavailable` where the store cannot
     ///   be reached, `.deadlineExceeded`, `.cancelled`.
-    public func reply(to message: Conversation.Message, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> Reply {
+    public func reply(to message: Message, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> Reply {
         let recognizer = recognizer
         let recognitionDeadline = environment.recognitionDeadline(deadline)
         async let recognising = Self.recognise(message.query, by: recognizer, deadline: recognitionDeadline)
@@ -85,7 +85,7 @@ public struct TurnTaker: Sendable {
         try await store.end(uid, deadline: deadline)
     }
 
-    private func turn(_ session: Session, message: Conversation.Message, seq: UInt64, recognition: Recognition?) -> SessionCommit {
+    private func turn(_ session: Session, message: Message, seq: UInt64, recognition: Recognition?) -> SessionCommit {
         let decision = domain.decide(session, query: message.query, seq: seq, recognition: recognition, now: environment.now())
         var after = decision.session
         let position = after.answered.insert(seq)

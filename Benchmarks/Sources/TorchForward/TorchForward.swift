@@ -32,8 +32,8 @@ struct TorchForward {
         }
     }
 
-    /// Runs forward passes, one after the other, until the time is over.
-    static func measure(_ instance: ModelInstance, rows: Int, length: Int, seconds: Double) async throws -> String {
+    /// Runs forward passes, one after the other, until the time is over: on the instance's own thread, as Python runs on its own.
+    static func measure(_ instance: isolated ModelInstance, rows: Int, length: Int, seconds: Double) throws -> String {
         // The same ids as in torch_forward.py.
         let ids = (0..<rows * length).map { Int64(1 + $0 * 7919 % 999) }
         let mask = [Int64](repeating: 1, count: rows * length)
@@ -43,7 +43,7 @@ struct TorchForward {
         var passes = 0
         var outputs: [Tensor] = []
         repeat {
-            outputs = try await instance.forward(inputIDs: ids, attentionMask: mask, rows: rows, length: length)
+            outputs = try instance.forward(inputIDs: ids, attentionMask: mask, rows: rows, length: length)
             passes += 1
         } while clock.now < end
         let elapsed = (clock.now - start) / .seconds(1)
