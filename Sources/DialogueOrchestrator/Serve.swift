@@ -20,7 +20,7 @@ struct Serve: AsyncParsableCommand {
 
     @Option(help: "Where to listen: HOST:PORT, port 0 for a free one, or unix:PATH. (default: 127.0.0.1:50052)")
     var listen: String?
-    @Option(help: "The intent server. (default: 127.0.0.1:50051)")
+    @Option(help: "The intent servers: HOST:PORT, dns:///NAME:PORT or ipv4:A:P,B:P; more than one take turns. (default: 127.0.0.1:50051)")
     var understanding: String?
     @Option(
         help: "The session store: redis://[USER:PASSWORD@]HOST:PORT/DB, unix:///PATH, or memory: (this process only). (default: memory:)")
@@ -53,7 +53,11 @@ struct Serve: AsyncParsableCommand {
 
         let domain = try Domain.load(directory: settings.string("domain", default: "Deploy/domains/ecommerce"))
         let queue = CompletionQueue(name: "dialogue")
-        let understanding = try Channel(settings.string("understanding", default: "127.0.0.1:50051"), queue: queue)
+        // Recognition changes nothing, so it may be asked for again: one intent server that goes away is not noticed while another is there.
+        var channel = Channel.Configuration()
+        channel.serviceConfig = RetryPolicy().serviceConfig
+        let understanding = try Channel(
+            settings.string("understanding", default: "127.0.0.1:50051"), configuration: channel, queue: queue)
 
         var environment = TurnEnvironment(now: { Program.now() }, newSessionID: { Program.newID() })
         environment.recognitionBudget = try settings.milliseconds("recognition-timeout-ms", default: .seconds(1))

@@ -65,7 +65,8 @@ public struct RedisSessionStore: SessionStore {
         while true {
             let answer: RedisValue
             do throws(RedisError) {
-                answer = try await client.evaluate(Self.commitScript, keys: [key(uid)], arguments: arguments, deadline: deadline)
+                answer = try await client.evaluate(
+                    Self.commitScript, keys: [key(uid)], arguments: arguments, deadline: commandDeadline(deadline))
             } catch {
                 guard error.mayHaveRun, !Task.isCancelled, let deadline, deadline > .now else { throw Self.failure(error) }
                 continue
@@ -90,10 +91,16 @@ public struct RedisSessionStore: SessionStore {
 
     private func send(_ command: [RedisBytes], _ deadline: ContinuousClock.Instant?) async throws(ConversationError) -> RedisValue {
         do throws(RedisError) {
-            return try await client.send(command, deadline: deadline)
+            return try await client.send(command, deadline: commandDeadline(deadline))
         } catch {
             throw Self.failure(error)
         }
+    }
+
+    /// A command has the client's time-out, and no more than what is left of the turn: a Redis that is away is told of in time.
+    private func commandDeadline(_ deadline: ContinuousClock.Instant?) -> ContinuousClock.Instant {
+        let own = ContinuousClock.now + client.configuration.commandTimeout
+        return deadline.map { min($0, own) } ?? own
     }
 
     /// The session in the fields schema, id, version and state; nil where there is none.
