@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 
 import grpc
@@ -99,6 +100,27 @@ def test_health_is_told_and_watched(intent_server):
         watch = health.Watch(health_pb2.HealthCheckRequest(service="no.such"), timeout=10)
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
         watch.cancel()
+
+
+def test_a_server_that_warms_up_says_so_and_does_not_answer_yet():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    process = subprocess.Popen([BIN / "intent-server", "serve", "--listen", address], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        soon = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.min_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50)]
+        with grpc.insecure_channel(address, soon) as channel:
+            grpc.channel_ready_future(channel).result(30)
+            check = health_pb2_grpc.HealthStub(channel).Check
+            assert check(health_pb2.HealthCheckRequest(), timeout=10).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            understand = channel.unary_unary(f"/{UNDERSTAND}")
+            assert status_of(lambda: understand(b"\x0a\x03abc", timeout=10))[0] == grpc.StatusCode.UNAVAILABLE
+            assert process.stdout.readline().startswith("listening grpc=")
+            assert check(health_pb2.HealthCheckRequest(), timeout=10).status == health_pb2.HealthCheckResponse.SERVING
+            assert understand(b"\x0a\x03abc", timeout=10)
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
 
 
 def test_a_watch_sees_the_server_drain():
