@@ -17,6 +17,7 @@ struct Chat: AsyncParsableCommand {
     var script: String?
 
     func run() async throws {
+        Self.endOnControlC()
         let queue = CompletionQueue(name: "chat")
         let channel = try Channel(server, queue: queue)
         do {
@@ -39,6 +40,15 @@ struct Chat: AsyncParsableCommand {
         }
         await channel.close()
         await queue.shutdown()
+    }
+
+    /// Threads of the concurrency pool block every signal, and what they start inherits that: without this, none may be left to take Ctrl-C.
+    private static func endOnControlC() {
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        sigaddset(&signals, SIGINT)
+        sigaddset(&signals, SIGTERM)
+        pthread_sigmask(SIG_UNBLOCK, &signals, nil)
     }
 
     private func typedLine() -> String? {
