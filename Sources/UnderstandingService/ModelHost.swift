@@ -38,7 +38,7 @@ public final class ModelHost: Sendable {
     private let models: Mutex<[Hosted]>
     private let defaultName: String
 
-    /// Makes torch's threads wait passively instead of spinning, which on shared cores takes ten times the time (measured: BERT-GRU 384 x 6,
+    /// Makes torch's threads wait passively instead of spinning, which on shared cores takes many times as long (measured: BERT-GRU 384 x 6,
     /// 1 x 16 tokens, 2 threads on 2 busy cores: 2 passes in 0.84 s spinning, 81 in 1.01 s passive). To be called first of all: it starts
     /// the program anew where the environment does not say how to wait.
     ///
