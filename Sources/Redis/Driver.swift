@@ -72,27 +72,36 @@ final class Driver {
     // MARK: - Commands
 
     private func takeInbox() {
-        // The commands of the jobs that run now go out in the same write.
-        if takeContents() { _ = takeContents() }
-        connection?.flush()
-    }
-
-    /// - Returns: Whether jobs were run.
-    private func takeContents() -> Bool {
         var contents = inbox.take(spare: spare)
         for resolution in contents.resolutions { resolved(resolution) }
-        if !contents.requests.isEmpty {
-            let now = ContinuousClock.now
-            for request in contents.requests { accept(request, now) }
-        }
-        for job in contents.jobs { job.runSynchronously(on: executor.asUnownedTaskExecutor()) }
+        accept(contents.requests)
+        runJobs(contents.jobs)
+        connection?.flush()
         if contents.isStopRequested { stop() }
-        let ranJobs = !contents.jobs.isEmpty
         contents.requests.removeAll(keepingCapacity: contents.requests.count <= 4096)
         contents.jobs.removeAll(keepingCapacity: contents.jobs.count <= 4096)
         contents.resolutions = []
         spare = contents
-        return ranJobs
+    }
+
+    /// Runs jobs, and writes the commands that they send in a few pieces: the server works on the first while the others are being made.
+    private func runJobs(_ jobs: [UnownedJob]) {
+        let piece = max(4, (jobs.count + 3) / 4)
+        var requests: [Request] = []
+        for (index, job) in jobs.enumerated() {
+            job.runSynchronously(on: executor.asUnownedTaskExecutor())
+            guard (index + 1) % piece == 0 || index + 1 == jobs.count else { continue }
+            inbox.takeRequests(into: &requests)
+            accept(requests)
+            connection?.flush()
+            requests.removeAll(keepingCapacity: true)
+        }
+    }
+
+    private func accept(_ requests: [Request]) {
+        if requests.isEmpty { return }
+        let now = ContinuousClock.now
+        for request in requests { accept(request, now) }
     }
 
     private func accept(_ request: Request, _ now: ContinuousClock.Instant) {

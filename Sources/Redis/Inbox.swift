@@ -142,6 +142,11 @@ final class Inbox: Sendable {
         }
     }
 
+    /// Takes the requests that are there; `requests` must be empty.
+    func takeRequests(into requests: inout [Request]) {
+        state.withLock { swap(&requests, &$0.contents.requests) }
+    }
+
     /// Tells the callers that the loop is about to sleep.
     ///
     /// - Returns: False where something has come meanwhile: then the loop must not sleep.
