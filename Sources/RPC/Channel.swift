@@ -134,6 +134,10 @@ public final class Channel: Sendable {
 
     func open(_ method: String, _ options: CallOptions) throws(RPCError) -> ClientCall {
         try options.metadata.validate()
+        // The core would start the call all the same, and a quick answer could overtake its timer.
+        if let timeLeft = options.timeLeft, timeLeft <= .zero {
+            throw RPCError(.deadlineExceeded, "the deadline had passed before the call was made")
+        }
         let call = ClientCall(channel: self)
         let (isClosing, isOpen) = state.withLock { state in
             guard !state.isClosing, let handle = state.handle else { return (true, false) }

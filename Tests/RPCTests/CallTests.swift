@@ -292,8 +292,10 @@ import Testing
             let metadata: Metadata = ["large": .text(String(repeating: "x", count: 5_000))]
             let error = await rpcError { try await channel.unary("/test.Test/Echo", [], options: CallOptions(metadata: metadata)) }
             #expect(error?.code == .resourceExhausted)
-            let response = try await channel.unary("/test.Test/Echo", [1])
-            #expect(response.message == [1])
+            // Now and then the core closes the connection as well ("Socket closed"): the calls on it fail, and the next one gets a new one.
+            var response = try? await channel.unary("/test.Test/Echo", [1])
+            if response == nil { response = try await channel.unary("/test.Test/Echo", [1], options: CallOptions(waitForReady: true)) }
+            #expect(response?.message == [1])
         }
     }
 

@@ -83,7 +83,10 @@ struct ConnectionTests {
             configuration.database = 5
             try await withClient(configuration) { client async throws in
                 _ = try await client.send("SET", "k", "v")
+                let before = try await client.send("CLIENT", "ID")
                 _ = try? await client.send("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no")
+                // What goes out before the client sees the end of the connection is lost with it.
+                try await waitUntil { (try? await client.send("CLIENT", "ID")).map { $0 != before } ?? false }
                 #expect(try await client.send("GET", "k").string == "v")
                 #expect(try await client.send("CLIENT", "INFO").string?.contains(" db=5 ") == true)
             }
