@@ -3,6 +3,9 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/cpu/Utils.h>
+#include <c10/core/AllocatorConfig.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/StreamGuard.h>
 #include <torch/cuda.h>
 #include <torch/script.h>
 #include <torch/version.h>
@@ -120,7 +123,8 @@ torch::Device parsed_device(const std::string &name) {
     throw Failure{CTORCH_DEVICE_UNAVAILABLE, "device '" + name + "' is not available: " + why};
   }
   int count = torch::cuda::device_count();
-  if (device.has_index() && device.index() >= count) {
+  if (!device.has_index()) device.set_index(0);
+  if (device.index() >= count) {
     throw Failure{CTORCH_DEVICE_UNAVAILABLE, "device '" + name + "' is not available: this machine has " + std::to_string(count) + " GPU(s), counted from 0"};
   }
   return device;
@@ -144,6 +148,9 @@ at::ScalarType element_type(ctorch_precision precision, torch::Device device) {
         throw Failure{CTORCH_DEVICE_UNAVAILABLE, "this CPU does not compute in bfloat16; expected AMX-BF16 or AVX512-BF16, or precision float32"};
       }
       return torch::kBFloat16;
+    case CTORCH_FLOAT16:
+      if (device.is_cpu()) throw Failure{CTORCH_DEVICE_UNAVAILABLE, "float16 is for GPUs; expected precision float32 or bfloat16 on a CPU"};
+      return torch::kFloat16;
   }
   throw Failure{CTORCH_INVALID_ARGUMENT, "there is no precision " + std::to_string(static_cast<int>(precision))};
 }
@@ -302,6 +309,30 @@ std::vector<at::Tensor> tensors_of(const c10::IValue &value, size_t expected) {
   return tensors;
 }
 
+/// A stream of the calling thread's own on a GPU. (It comes from libtorch's pool, which owns it.)
+c10::Stream own_stream(torch::Device device) {
+  thread_local std::map<c10::DeviceIndex, c10::Stream> streams;
+  auto found = streams.find(device.index());
+  if (found == streams.end()) {
+    found = streams.emplace(device.index(), c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device)).first;
+  }
+  return found->second;
+}
+
+/// The tensor on a GPU, copied through page-locked memory: libtorch keeps that memory until the copy is done.
+at::Tensor uploaded(const at::Tensor &tensor, torch::Device device) {
+  at::Tensor staged = torch::empty(tensor.sizes(), tensor.options().pinned_memory(true)).copy_(tensor);
+  return staged.to(device, /*non_blocking=*/true);
+}
+
+/// Results in page-locked memory of the host, as float32. The copies are done when the stream is.
+void download(std::vector<at::Tensor> &tensors) {
+  for (at::Tensor &tensor : tensors) {
+    auto options = torch::TensorOptions().dtype(torch::kFloat32).pinned_memory(true);
+    tensor = torch::empty(tensor.sizes(), options).copy_(tensor.to(torch::kFloat32).contiguous(), /*non_blocking=*/true);
+  }
+}
+
 /// Runs on every thread before it computes: no profiling and no recompilation by shape, which would stall the first calls.
 struct Inference {
   c10::InferenceMode mode;
@@ -356,6 +387,16 @@ int32_t ctorch_inter_op_threads(void) {
   guarded(&message, CTORCH_FAILED, [&] { count = int32_t(at::get_num_interop_threads()); });
   free(message);
   return count;
+}
+
+ctorch_code ctorch_limit_gpu_memory(double fraction, char **message) {
+  return guarded(message, CTORCH_FAILED, [&] {
+    if (!(fraction > 0 && fraction <= 1)) {
+      throw Failure{CTORCH_INVALID_ARGUMENT, "the share of GPU memory is " + std::to_string(fraction) + "; expected more than 0, at most 1"};
+    }
+    if (!at::hasCUDA()) throw Failure{CTORCH_DEVICE_UNAVAILABLE, "this libtorch (" TORCH_VERSION ") was built without CUDA: there is no GPU memory to bound"};
+    c10::CachingAllocator::setAllocatorSettings("per_process_memory_fraction:" + std::to_string(fraction));
+  });
 }
 
 bool ctorch_cpu_supports(ctorch_precision precision) {
@@ -416,27 +457,39 @@ ctorch_code ctorch_module_forward(ctorch_module *module, const int64_t *const *d
     }
     apply_intra_op_threads();
     Inference inference;
-    std::vector<c10::IValue> stack;
-    stack.reserve(size_t(count) + 1);
-    for (int32_t i = 0; i < count; ++i) {
-      if (ranks[i] < 1 || ranks[i] > 8) throw Failure{CTORCH_INVALID_ARGUMENT, "input " + std::to_string(i) + " has rank " + std::to_string(ranks[i]) + "; expected 1 to 8"};
-      at::IntArrayRef shape(dimensions, size_t(ranks[i]));
-      for (int64_t dimension : shape) {
-        if (dimension < 1) throw Failure{CTORCH_INVALID_ARGUMENT, "input " + std::to_string(i) + " has an empty dimension; expected at least 1"};
+    const torch::Device device = module->device;
+    c10::OptionalStreamGuard stream;
+    if (!device.is_cpu()) stream.reset_stream(own_stream(device));
+    try {
+      std::vector<c10::IValue> stack;
+      stack.reserve(size_t(count) + 1);
+      for (int32_t i = 0; i < count; ++i) {
+        if (ranks[i] < 1 || ranks[i] > 8) throw Failure{CTORCH_INVALID_ARGUMENT, "input " + std::to_string(i) + " has rank " + std::to_string(ranks[i]) + "; expected 1 to 8"};
+        at::IntArrayRef shape(dimensions, size_t(ranks[i]));
+        for (int64_t dimension : shape) {
+          if (dimension < 1) throw Failure{CTORCH_INVALID_ARGUMENT, "input " + std::to_string(i) + " has an empty dimension; expected at least 1"};
+        }
+        dimensions += ranks[i];
+        // from_blob takes no const pointer; a model that would write gets a copy.
+        at::Tensor tensor = torch::from_blob(const_cast<int64_t *>(data[i]), shape, torch::kInt64);
+        if (!device.is_cpu()) {
+          tensor = uploaded(tensor, device);
+        } else if (module->writes_inputs) {
+          tensor = tensor.clone();
+        }
+        stack.emplace_back(std::move(tensor));
       }
-      dimensions += ranks[i];
-      // from_blob takes no const pointer; a model that would write gets a copy.
-      at::Tensor tensor = torch::from_blob(const_cast<int64_t *>(data[i]), shape, torch::kInt64);
-      if (!module->device.is_cpu()) {
-        tensor = tensor.to(module->device);
-      } else if (module->writes_inputs) {
-        tensor = tensor.clone();
+      auto result = std::make_unique<ctorch_outputs>();
+      result->tensors = tensors_of(module->module.forward(std::move(stack)), module->outputs);
+      if (!device.is_cpu()) {
+        download(result->tensors);
+        own_stream(device).synchronize();
       }
-      stack.emplace_back(std::move(tensor));
+      *outputs = result.release();
+    } catch (const c10::OutOfMemoryError &) {
+      if (!device.is_cpu()) c10::getDeviceAllocator(device.type())->emptyCache();
+      throw;
     }
-    auto result = std::make_unique<ctorch_outputs>();
-    result->tensors = tensors_of(module->module.forward(std::move(stack)), module->outputs);
-    *outputs = result.release();
   });
 }
 

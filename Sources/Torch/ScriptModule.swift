@@ -6,6 +6,8 @@ public enum Precision: String, Sendable, Hashable, CaseIterable {
     case float32
     /// 16-bit "brain" floating point, with 8 bits of precision: only on CPUs with AMX-BF16 or AVX512-BF16. Results are still `Float`.
     case bfloat16
+    /// 16-bit floating point: on GPUs only. Results are still `Float`.
+    case float16
 
     /// Whether the CPU of this machine computes in this precision.
     public var isSupportedOnCPU: Bool { ctorch_cpu_supports(code) }
@@ -14,6 +16,7 @@ public enum Precision: String, Sendable, Hashable, CaseIterable {
         switch self {
         case .float32: CTORCH_FLOAT32
         case .bfloat16: CTORCH_BFLOAT16
+        case .float16: CTORCH_FLOAT16
         }
     }
 }

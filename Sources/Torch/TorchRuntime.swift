@@ -29,6 +29,14 @@ public enum TorchRuntime {
         try setThreads(count, kind: "inter-op", ctorch_set_inter_op_threads)
     }
 
+    /// Bounds what this process may allocate on each GPU to a share of its memory; what is over it fails with `.outOfMemory`.
+    ///
+    /// To be called once, before the first model is loaded to a GPU.
+    /// - Throws: ``TorchError`` `.invalidArgument` unless 0 < `share` ≤ 1, `.deviceUnavailable` in a libtorch without CUDA.
+    public static func limitGPUMemory(share: Double) throws(TorchError) {
+        try TorchError.check { message in ctorch_limit_gpu_memory(share, &message) }
+    }
+
     /// Whether the threads of a team sleep while they wait for each other, rather than spin.
     ///
     /// libtorch's OpenMP (libgomp) spins for milliseconds unless the environment says otherwise. With 2 threads or more and other work on

@@ -45,6 +45,25 @@ struct ScriptModuleTests {
         #expect(module.parameterBytes == 4 * (embeddings + layer + gru + heads + shared))
     }
 
+    @Test("float16 is for GPUs")
+    func float16() {
+        #expect(!Precision.float16.isSupportedOnCPU)
+        #expect(
+            code { () throws(TorchError) in _ = try ScriptModule(path: Fixture.path(Fixture.forms[0]), precision: .float16) }
+                == .deviceUnavailable)
+    }
+
+    @Test("the share of GPU memory is checked, and refused where there is no CUDA", arguments: [0, -1, 1.5, .nan])
+    func shareOfGPUMemory(share: Double) {
+        #expect(code { () throws(TorchError) in try TorchRuntime.limitGPUMemory(share: share) } == .invalidArgument)
+        // In a libtorch with CUDA this would hold for the whole process.
+        if code({ () throws(TorchError) in _ = try ScriptModule(path: Fixture.path(Fixture.forms[0]), device: "cuda") })
+            == .deviceUnavailable
+        {
+            #expect(code { () throws(TorchError) in try TorchRuntime.limitGPUMemory(share: 0.5) } == .deviceUnavailable)
+        }
+    }
+
     @Test("bfloat16 computes where the CPU can, and is refused where it cannot")
     func bfloat16() throws {
         let path = Fixture.path("bert-gru-scripted-float16.pt")

@@ -39,6 +39,8 @@ typedef enum ctorch_precision {
   CTORCH_FLOAT32 = 0,
   /// On a CPU only where it computes in bfloat16 (AMX-BF16 or AVX512-BF16).
   CTORCH_BFLOAT16 = 1,
+  /// On a GPU only.
+  CTORCH_FLOAT16 = 2,
 } ctorch_precision;
 
 /// A loaded module. Not bound to a thread. Several threads may run forward passes on one module at the same time.
@@ -69,6 +71,10 @@ int32_t ctorch_inter_op_threads(void);
 /// Whether CPU forward passes may be asked for in this precision.
 bool ctorch_cpu_supports(ctorch_precision precision);
 
+/// Bounds what the process may allocate on each GPU to `fraction` (0 < fraction <= 1) of its memory: what is over it fails with
+/// CTORCH_OUT_OF_MEMORY. Once a process, before the first module is loaded to a GPU. CTORCH_DEVICE_UNAVAILABLE in a libtorch without CUDA.
+ctorch_code ctorch_limit_gpu_memory(double fraction, char **message);
+
 /// Loads a TorchScript file.
 ///
 /// Floating-point parameters, buffers and other tensor attributes are converted to `precision`, whatever the file stores.
@@ -86,6 +92,10 @@ int64_t ctorch_module_bytes(const ctorch_module *module);
 void ctorch_module_free(ctorch_module *module);
 
 /// Runs `forward` on int64 tensors.
+///
+/// On a GPU the call has a stream of the calling thread's own, so that threads do not wait for each other; inputs and outputs go through
+/// page-locked memory. It returns when the outputs are in the memory of the host. After CTORCH_OUT_OF_MEMORY the memory that libtorch keeps
+/// for later is given back to the GPU; a smaller batch may pass.
 ///
 /// - data: `count` pointers to elements in row-major order. They are read during the call and never written.
 /// - ranks: `count` ranks, each 1 to 8. - dimensions: the dimensions (>= 1) of all inputs, one after the other.
