@@ -10,6 +10,10 @@ let strict: [SwiftSetting] = [
 ]
 
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let asyncHTTPClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
+let histogram: Target.Dependency = .product(name: "Histogram", package: "hdrhistogram-swift")
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 let kefu: Target.Dependency = .product(name: "KefuLibraries", package: "kefu")
 
 let package = Package(
@@ -17,8 +21,13 @@ let package = Package(
     dependencies: [
         .package(name: "kefu", path: ".."),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
     ],
     targets: [
+        .executableTarget(
+            name: "OpenLoop", dependencies: [kefu, argumentParser, asyncHTTPClient, histogram, nioCore, nioHTTP1], swiftSettings: strict),
         .executableTarget(name: "rpc-echo", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(name: "RedisScripts", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(name: "TorchForward", dependencies: [kefu], swiftSettings: strict),
