@@ -36,7 +36,7 @@ extension BatchQueue {
         /// Limits by their values.
         public init(
             batchSize: Int = 32, interactive: Bound = Bound(), standard: Bound = Bound(), background: Bound = Bound(),
-            agingBound: Duration = .seconds(5), paddingShare: Double = 0.15, efficiency: Double = 0.95,
+            agingBound: Duration = .seconds(5), paddingShare: Double = 0.15, efficiency: Double = 0.9,
             lengthBuckets: [Int] = Limits.lengthBuckets(upTo: 512)
         ) {
             precondition(batchSize >= 1, "a batch has 1 request or more")

@@ -21,8 +21,8 @@ internal import HeapModule
 ///   classes' ``Limits/Bound/work`` is spent on climbers: with all defaults 2 s of 5 s in the worst case, and nothing while the lower classes' wait stays below A.
 ///
 /// **Batches.** The first in order is the head of the batch. It is filled from the head's level and then from those below it; of each, first with the head's length bucket, then
-/// with the nearest. Rows of several buckets go together only while padding stays within ``Limits/paddingShare``. A lower level fills places that would be free, and never makes
-/// the batch longer. A batch has no more rows than ``Limits/efficiency`` asks for, and no more than let every row in it meet its deadline.
+/// with the nearest. Rows of several buckets go together only while padding stays within ``Limits/paddingShare``. A lower level fills places that would be free, never makes
+/// the batch longer, and, while more of a higher level wait, joins only where it costs little time. A batch has no more rows than ``Limits/efficiency`` asks for, and no more than let every row in it meet its deadline.
 ///
 /// **Admission.** A request is refused on arrival where its class is full, by count or by work, or where its predicted finish is after its deadline (see ``finish(of:now:)``). What has expired, was
 /// cancelled, or could not meet its deadline even alone in the next batch is never computed.
@@ -127,6 +127,8 @@ public struct BatchQueue: Sendable {
     static let probeInterval = Duration.seconds(1)
     /// Each so many batches, one may have twice the rows that ``Limits/efficiency`` asks for: times of larger batches would grow stale if none were computed.
     static let trialInterval = 128
+    /// Within what time ``shares`` forget.
+    static let memory = Duration.seconds(1)
 
     /// What the queue may hold, and how it batches.
     public let limits: Limits
@@ -135,6 +137,8 @@ public struct BatchQueue: Sendable {
 
     /// What waits, by level and then by bucket.
     var lines: [Line]
+    /// How many wait, by level.
+    var levelCounts = Array(repeating: 0, count: Self.levels)
     /// Every request that waits.
     var requests: [RequestID: Waiting] = [:]
     /// How many wait, by class and then by bucket.
@@ -144,6 +148,9 @@ public struct BatchQueue: Sendable {
     /// What each worker does; nil: it is free.
     var workers: [Running?]
     var freeWorkers: [Int]
+    /// What share of the workers' time each class takes of late: by class, at the time of ``sharesAt``.
+    var shares = Array(repeating: 0.0, count: Priority.allCases.count)
+    var sharesAt = Duration.zero
     /// How many batches there were.
     var batches = 0
 
@@ -275,6 +282,7 @@ public struct BatchQueue: Sendable {
             priority: request.priority, level: level, entry: entry, bucket: bucket, length: request.length, deadline: deadline)
         held[request.priority.rawValue * limits.lengthBuckets.count + bucket] += 1
         lines[level * limits.lengthBuckets.count + bucket].insert(entry)
+        levelCounts[level] += 1
         climbs[level].append(Moment(at: now + limits.agingBound, id: request.id))
         if request.deadline != nil { deadlines.insert(Moment(at: deadline, id: request.id)) }
     }
@@ -285,6 +293,7 @@ public struct BatchQueue: Sendable {
         guard let request = requests.removeValue(forKey: id) else { return nil }
         let buckets = limits.lengthBuckets.count
         lines[request.level * buckets + request.bucket].remove(request.entry)
+        levelCounts[request.level] -= 1
         held[request.priority.rawValue * buckets + request.bucket] -= 1
         return request
     }
@@ -305,6 +314,8 @@ public struct BatchQueue: Sendable {
                 request.level = level - 1
                 request.entry.key = request.level == 0 ? next.at : request.deadline
                 lines[request.level * limits.lengthBuckets.count + request.bucket].insert(request.entry)
+                levelCounts[level] -= 1
+                levelCounts[request.level] += 1
                 requests[next.id] = request
                 if request.level > 0 { climbs[request.level].append(Moment(at: next.at + limits.agingBound, id: next.id)) }
             }

@@ -197,7 +197,7 @@ public final class Batcher<C: Clock, Input: Sendable, Output: Sendable>: Sendabl
         var results: [(rows: ArraySlice<Row>, outputs: Result<[Output], BatchingError>)] = []
         do {
             results.append((rows[...], .success(try await compute(batch, rows[...]))))
-        } catch where error.code == .tooLarge && rows.count > 1 {
+        } catch  where error.code == .tooLarge && rows.count > 1 {
             isWhole = false
             for half in [rows.prefix(rows.count / 2), rows.suffix(from: rows.count / 2)] { results += await retry(batch, half) }
         } catch {

@@ -105,7 +105,7 @@ public struct ServiceTimes: Sendable {
         return deviation == 0 ? mean : mean * (1 + 3 * deviation)
     }
 
-    /// The fewest rows of the grid whose throughput is at least the share `efficiency` of the best of this length. The most, while a number of rows was
+    /// The fewest rows whose throughput is at least the share `efficiency` of the best of this length. The most, while a number of rows was
     /// not measured at this length (or at its measured neighbours, where nothing was at this one): an estimate of what was never tried must not keep it from being tried.
     func economicalRows(bucket: Int, efficiency: Double) -> Int {
         let most = rows[rows.count - 1]
@@ -114,9 +114,9 @@ public struct ServiceTimes: Sendable {
         guard !sources.isEmpty, sources.allSatisfy({ cells[$0 * rows.count..<($0 + 1) * rows.count].allSatisfy { $0.samples > 0 } }) else {
             return most
         }
-        let throughputs = rows.map { Double($0) / (table[bucket * (most + 1) + $0] / .seconds(1)) }
+        let throughputs = (1...most).map { Double($0) / (table[bucket * (most + 1) + $0] / .seconds(1)) }
         let enough = efficiency * (throughputs.max() ?? 0)
-        return zip(rows, throughputs).first { $1 >= enough }?.0 ?? most
+        return (throughputs.firstIndex { $0 >= enough } ?? most - 1) + 1
     }
 
     /// Whether something was measured at a length.
