@@ -22,10 +22,14 @@ extension BatchQueue {
 
     /// When a request that comes now should be done.
     ///
-    /// What goes before it is what waits at higher levels and, at its own, what has an earlier deadline; lower classes are not counted. Those requests are cut into batches as
-    /// ``BatchQueue`` would (neighbouring lengths together, ``Limits/efficiency`` applied, free places filled from behind), each takes its mean time, and the workers share them,
-    /// beginning when each has done what it runs. Higher classes that keep coming take the share of the time that they took of late. The request itself is in the batch of those of its length that are left over; where other batches go before, that one will
-    /// have filled up until then. It may take as long as ``ServiceTimes/ceiling(rows:length:)`` says. While nothing was measured, it is `now`.
+    /// What goes before it is what waits at higher levels and, at its own, what has an earlier deadline; lower classes are not counted.
+    /// Those requests are cut into batches as
+    /// ``BatchQueue`` would (neighbouring lengths together, ``Limits/efficiency`` applied, free places filled from behind), each takes its
+    /// mean time, and the workers share them,
+    /// beginning when each has done what it runs. Higher classes that keep coming take the share of the time that they took of late. The
+    /// request itself is in the batch of those of its length that are left over; where other batches go before, that one will
+    /// have filled up until then. It may take as long as ``ServiceTimes/ceiling(rows:length:)`` says. While nothing was measured, it is
+    /// `now`.
     func finish(of request: Request, now: Duration) -> Duration {
         let prediction = prediction(of: request, now: now)
         return prediction.start + prediction.compute
@@ -84,7 +88,8 @@ extension BatchQueue {
         return (start(of: ahead, now: now), times.ceiling(rows: rows, bucket: ownBucket) ?? .zero)
     }
 
-    /// When a worker is free for what comes after so much work: the workers fill up like vessels, the one that is free first being the deepest.
+    /// When a worker is free for what comes after so much work: the workers fill up like vessels, the one that is free first being the
+    /// deepest.
     private func start(of work: Duration, now: Duration) -> Duration {
         let free = workers.map { max(now, $0?.expectedEnd ?? now) }.sorted()
         var left = work

@@ -56,7 +56,8 @@ extension BatchQueue {
         actions += batches
     }
 
-    /// Adds a batch to the shares of the classes: an average of the past in which what is older by ``memory`` counts 1/e. A row costs what it would in a full batch; what
+    /// Adds a batch to the shares of the classes: an average of the past in which what is older by ``memory`` counts 1/e. A row costs what
+    /// it would in a full batch; what
     /// is left of the batch's time is on account of its head's class, for whose sake it was not full.
     private mutating func note(_ time: Duration, _ batch: Forming, _ now: Duration) {
         let kept = exp(-((now - sharesAt) / Self.memory))
@@ -128,7 +129,8 @@ extension BatchQueue {
         let finish = now + (times.ceiling(rows: rows, bucket: computed) ?? .zero)
         // Beyond are longer rows, or rows that change nothing about the time.
         guard finish <= batch.deadline else { return .done }
-        // While others of a higher level wait, a row of a lower one must cost at most two thirds of the mean row so far. Where time is a + b x rows, that is up to 2a / b rows and
+        // While others of a higher level wait, a row of a lower one must cost at most two thirds of the mean row so far. Where time is a +
+        // b x rows, that is up to 2a / b rows and
         // two thirds of the best throughput: on a CPU, where a is small, none; on a GPU many.
         if batch.delaysOthers, let time = times.estimate(rows: rows, bucket: computed),
             let before = times.estimate(rows: rows - 1, bucket: computed), (time - before) * (3 * (rows - 1)) > before * 2
@@ -151,7 +153,8 @@ extension BatchQueue {
         return .joined
     }
 
-    /// The first request of a line whose deadline is not before `finish`. Of the overdue, only the first is looked at: they are not in the order of deadlines.
+    /// The first request of a line whose deadline is not before `finish`. Of the overdue, only the first is looked at: they are not in the
+    /// order of deadlines.
     private func candidate(level: Int, bucket: Int, finish: Duration) -> RequestID? {
         let line = lines[level * limits.lengthBuckets.count + bucket]
         if level == 0 {

@@ -20,7 +20,8 @@ public final class RecognitionEngine: Sendable {
         public var paddingShare: Double
         /// What share of the best throughput a batch must reach before it takes no more utterances, 0 to 1; 1: up to ``batchSize``.
         public var efficiency: Double
-        /// The lengths at which batches are computed, rising, up to the model's greatest or beyond; nil: as many as keep rounding within ``paddingShare`` and 0.15.
+        /// The lengths at which batches are computed, rising, up to the model's greatest or beyond; nil: as many as keep rounding within
+        /// ``paddingShare`` and 0.15.
         public var lengthBuckets: [Int]?
 
         /// The defaults of the queue.
@@ -87,7 +88,8 @@ public final class RecognitionEngine: Sendable {
         }
     }
 
-    /// Runs every shape once on every worker, so that no request pays for a first run, and checks what the model gives. The times tell the queue what to expect.
+    /// Runs every shape once on every worker, so that no request pays for a first run, and checks what the model gives. The times tell the
+    /// queue what to expect.
     ///
     /// - Throws: ``BundleError`` where the outputs do not fit the manifest; what the forward pass throws.
     public func warmUp(_ shapes: [(rows: Int, length: Int)]) async throws {
@@ -117,7 +119,8 @@ public final class RecognitionEngine: Sendable {
     ///   - topK: How many intents to give at most; below 1 counts as 1.
     ///   - priority: Who waits for the answer.
     ///   - deadline: When an answer is of no use any more. An utterance that cannot be in time is refused, and never computed.
-    /// - Throws: ``ConversationError``: `.resourceExhausted` where too much waits (with a time after which it makes sense to try again), `.deadlineExceeded`, `.cancelled` where the caller's task is cancelled,
+    /// - Throws: ``ConversationError``: `.resourceExhausted` where too much waits (with a time after which it makes sense to try again),
+    ///   `.deadlineExceeded`, `.cancelled` where the caller's task is cancelled,
     ///   `.unavailable` once drained, `.internalError` where the model fails or gives what is not a number.
     public func recognize(
         _ utterance: Utterance, topK: Int = 1, priority: Conversation.Priority = .interactive, deadline: ContinuousClock.Instant? = nil

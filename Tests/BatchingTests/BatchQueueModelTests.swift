@@ -91,7 +91,8 @@ struct ReferenceQueue {
 }
 
 @Suite struct BatchQueueAgainstReference {
-    /// Every action is the one that the reference expects, every request is answered or computed exactly once, and no worker is idle while something waits.
+    /// Every action is the one that the reference expects, every request is answered or computed exactly once, and no worker is idle while
+    /// something waits.
     @Test(arguments: 1...16)
     func randomRun(seed: UInt64) {
         var random = SeededGenerator(state: seed)

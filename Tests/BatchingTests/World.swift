@@ -1,7 +1,8 @@
 import Batching
 import Testing
 
-/// A queue, its workers and its callers in virtual time. It checks each action of the queue by what it knows of the past, without asking the queue.
+/// A queue, its workers and its callers in virtual time. It checks each action of the queue by what it knows of the past, without asking
+/// the queue.
 struct World {
     /// A request and what became of it.
     struct Sent {

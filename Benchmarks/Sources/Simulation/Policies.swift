@@ -13,7 +13,8 @@ extension BatchQueue: Policy {
     mutating func workerFree(_ worker: Int, now: Duration) -> [Action] { workerFree(worker, failed: false, now: now) }
 }
 
-/// What the reported load test is taken to have had: first come, first served, at most so many rows a batch whatever their lengths, one worker; it knows neither classes nor
+/// What the reported load test is taken to have had: first come, first served, at most so many rows a batch whatever their lengths, one
+/// worker; it knows neither classes nor
 /// deadlines, and refuses when so many wait.
 struct FixedBatches: Policy {
     let batchSize: Int

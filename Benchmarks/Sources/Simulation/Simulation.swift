@@ -27,7 +27,8 @@ struct Fit {
 
     static let a10 = Fit(batch: 0.1, think: 142.9, base: 0.05, waiting: 27)
 
-    /// A half of a batch of 8 is taken to be fixed (launches, the recurrence over time), the other in proportion to its tokens: an assumption. It has no part in the fit, and decides what larger
+    /// A half of a batch of 8 is taken to be fixed (launches, the recurrence over time), the other in proportion to its tokens: an
+    /// assumption. It has no part in the fit, and decides what larger
     /// batches are worth.
     var cost: CostModel { .affine(fixed: batch / 2, token: batch / 2 / (8 * 34)) }
 
@@ -129,7 +130,8 @@ struct Simulation: ParsableCommand {
         }
     }
 
-    /// Tries a grid of parameters, in two steps, and prints the one of the least error: the sum over the reported rows of |ln(TP99 / reported)|, and 10 for each unit of errors.
+    /// Tries a grid of parameters, in two steps, and prints the one of the least error: the sum over the reported rows of |ln(TP99 /
+    /// reported)|, and 10 for each unit of errors.
     private func search() {
         func error(_ fit: Fit) -> Double {
             Reported.rows.reduce(0) { sum, reported in

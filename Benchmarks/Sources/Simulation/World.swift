@@ -7,7 +7,8 @@ enum Callers: Sendable {
     case users(Int, think: Double)
     /// Requests a second that know nothing of each other.
     case poisson(Double)
-    /// A Poisson process whose rate changes: `factor` times the mean for a fifth of the time, less in between; each phase lasts 1 s on average (a Markov-modulated Poisson process).
+    /// A Poisson process whose rate changes: `factor` times the mean for a fifth of the time, less in between; each phase lasts 1 s on
+    /// average (a Markov-modulated Poisson process).
     case bursts(Double, factor: Double)
 }
 
