@@ -1,4 +1,4 @@
-internal import Batching
+public import Batching
 public import Conversation
 internal import Tokenization
 
@@ -10,16 +10,42 @@ public final class RecognitionEngine: Sendable {
     public struct Configuration: Sendable, Hashable {
         /// The most utterances in a batch.
         public var batchSize: Int
-        /// The most utterances that wait for a worker; more are refused.
+        /// The most utterances of a class that wait for a worker; more are refused.
         public var waiting: Int
+        /// The most estimated compute time of a class that waits for a worker; more is refused.
+        public var work: Duration
+        /// After each such time of waiting an utterance is treated as one of the next class up.
+        public var agingBound: Duration
         /// The greatest share of a batch that may be padding, 0 to 1.
         public var paddingShare: Double
+        /// What share of the best throughput a batch must reach before it takes no more utterances, 0 to 1; 1: up to ``batchSize``.
+        public var efficiency: Double
+        /// The lengths at which batches are computed, rising, up to the model's greatest or beyond; nil: as many as keep rounding within
+        /// ``paddingShare`` and 0.15.
+        public var lengthBuckets: [Int]?
 
-        /// Values that suit a CPU.
-        public init(batchSize: Int = 32, waiting: Int = 1024, paddingShare: Double = 0.15) {
+        /// The defaults of the queue.
+        public init(
+            batchSize: Int = 32, waiting: Int = 1024, work: Duration = .seconds(1), agingBound: Duration = .seconds(5),
+            paddingShare: Double = 0.15, efficiency: Double = 0.9, lengthBuckets: [Int]? = nil
+        ) {
             self.batchSize = batchSize
             self.waiting = waiting
+            self.work = work
+            self.agingBound = agingBound
             self.paddingShare = paddingShare
+            self.efficiency = efficiency
+            self.lengthBuckets = lengthBuckets
+        }
+
+        /// What the queue is told, for a model that takes so many tokens.
+        func limits(maximumLength: Int) -> BatchQueue.Limits {
+            let bound = BatchQueue.Limits.Bound(waiting: waiting, work: work)
+            var buckets = lengthBuckets ?? BatchQueue.Limits.lengthBuckets(upTo: maximumLength, padding: min(paddingShare, 0.15))
+            if let last = buckets.last, last < maximumLength { buckets.append(maximumLength) }
+            return BatchQueue.Limits(
+                batchSize: batchSize, interactive: bound, standard: bound, background: bound, agingBound: agingBound,
+                paddingShare: paddingShare, efficiency: efficiency, lengthBuckets: buckets)
         }
     }
 
@@ -35,19 +61,26 @@ public final class RecognitionEngine: Sendable {
     private let workers: [any ForwardPass]
     private let tokenizer: Tokenizer
     private let decoder: Decoder
+    /// The lengths at which batches are computed, rising; the last is the model's greatest or beyond. To be warmed up.
+    public let lengthBuckets: [Int]
     private let batcher: Batcher<ContinuousClock, Encoding, Row>
 
     /// An engine over a model.
     ///
-    /// - Parameter workers: Instances of the model; each runs one batch at a time. At least one.
-    public init(bundle: ModelBundle, workers: [any ForwardPass], configuration: Configuration = Configuration()) {
+    /// - Parameters:
+    ///   - workers: Instances of the model; each runs one batch at a time. At least one.
+    ///   - observe: Told what the queue does, for metrics; called on any thread, and must be quick.
+    public init(
+        bundle: ModelBundle, workers: [any ForwardPass], configuration: Configuration = Configuration(),
+        observe: (@Sendable (BatchEvent) -> Void)? = nil
+    ) {
         self.bundle = bundle
         self.workers = workers
         tokenizer = Tokenizer(vocabulary: bundle.vocabulary, options: bundle.manifest.tokenization)
         decoder = Decoder(intents: bundle.manifest.intents, labels: bundle.manifest.slotLabels, temperature: bundle.manifest.temperature)
-        let limits = BatchQueue<ContinuousClock.Instant>.Limits(
-            batchSize: configuration.batchSize, waiting: configuration.waiting, paddingShare: configuration.paddingShare)
-        batcher = Batcher(workers: workers.count, limits: limits, clock: ContinuousClock()) { worker, encodings, length in
+        let limits = configuration.limits(maximumLength: bundle.manifest.maximumLength)
+        lengthBuckets = limits.lengthBuckets
+        batcher = Batcher(workers: workers.count, limits: limits, clock: ContinuousClock(), observe: observe) { worker, encodings, length in
             let batch = TokenBatch(encodings, length: length)
             let logits = try await workers[worker].forward(batch)
             try bundle.check(logits, of: batch)
@@ -55,7 +88,8 @@ public final class RecognitionEngine: Sendable {
         }
     }
 
-    /// Runs every shape once on every worker, so that no request pays for a first run, and checks what the model gives.
+    /// Runs every shape once on every worker, so that no request pays for a first run, and checks what the model gives. The times tell the
+    /// queue what to expect.
     ///
     /// - Throws: ``BundleError`` where the outputs do not fit the manifest; what the forward pass throws.
     public func warmUp(_ shapes: [(rows: Int, length: Int)]) async throws {
@@ -65,7 +99,10 @@ public final class RecognitionEngine: Sendable {
                     ids: Array(repeating: bundle.vocabulary.unknown, count: length), ranges: Array(repeating: 0..<0, count: length),
                     isContinuation: Array(repeating: false, count: length), truncated: false)
                 let batch = TokenBatch(Array(repeating: row, count: rows), length: length)
-                try bundle.check(await worker.forward(batch), of: batch)
+                let start = ContinuousClock.now
+                let logits = try await worker.forward(batch)
+                batcher.record(rows: rows, length: length, duration: ContinuousClock.now - start)
+                try bundle.check(logits, of: batch)
             }
         }
     }
@@ -73,20 +110,27 @@ public final class RecognitionEngine: Sendable {
     /// How many utterances wait for a worker.
     public var waiting: Int { batcher.waiting }
 
+    /// What waits and runs now.
+    public var statistics: BatchStatistics { batcher.statistics }
+
     /// Recognises an utterance.
     ///
     /// - Parameters:
     ///   - topK: How many intents to give at most; below 1 counts as 1.
-    ///   - deadline: When an answer is of no use any more. An utterance that still waits for a worker then is never computed.
-    /// - Throws: ``ConversationError``: `.resourceExhausted` where too many wait, `.deadlineExceeded`, `.cancelled` where the caller's task is cancelled,
+    ///   - priority: Who waits for the answer.
+    ///   - deadline: When an answer is of no use any more. An utterance that cannot be in time is refused, and never computed.
+    /// - Throws: ``ConversationError``: `.resourceExhausted` where too much waits (with a time after which it makes sense to try again),
+    ///   `.deadlineExceeded`, `.cancelled` where the caller's task is cancelled,
     ///   `.unavailable` once drained, `.internalError` where the model fails or gives what is not a number.
-    public func recognize(_ utterance: Utterance, topK: Int = 1, deadline: ContinuousClock.Instant? = nil) async throws(ConversationError)
-        -> Recognition
+    public func recognize(
+        _ utterance: Utterance, topK: Int = 1, priority: Conversation.Priority = .interactive, deadline: ContinuousClock.Instant? = nil
+    )
+        async throws(ConversationError) -> Recognition
     {
         let encoding = tokenizer.encode(utterance.text, maximumLength: bundle.manifest.maximumLength)
         let batched: Batched<Row>
         do {
-            batched = try await batcher.submit(encoding, length: encoding.ids.count, deadline: deadline)
+            batched = try await batcher.submit(encoding, length: encoding.ids.count, priority: .init(priority), deadline: deadline)
         } catch {
             throw explain(error)
         }
@@ -116,10 +160,26 @@ public final class RecognitionEngine: Sendable {
         case .full:
             ConversationError(
                 .resourceExhausted, "the model \(bundle.id) has too much to do: \(error.message)", retryAfter: error.retryAfter)
+        case .unreachable where error.retryAfter != nil:
+            ConversationError(
+                .resourceExhausted, "the model \(bundle.id) has too much to do: \(error.message)", retryAfter: error.retryAfter)
+        case .unreachable: ConversationError(.deadlineExceeded, "the model \(bundle.id) cannot answer before the deadline")
+        case .tooLarge: ConversationError(.resourceExhausted, "the model \(bundle.id) has no memory: \(error.message)")
         case .expired: ConversationError(.deadlineExceeded, "the deadline passed before the model \(bundle.id) could be asked")
         case .cancelled: ConversationError(.cancelled, "the caller no longer waits")
         case .stopped: ConversationError(.unavailable, "the model \(bundle.id) is being taken out of service")
         default: error.cause as? ConversationError ?? ConversationError(.internalError, "the model \(bundle.id) failed: \(error.message)")
+        }
+    }
+}
+
+extension Batching.Priority {
+    /// The queue's class for a request's.
+    init(_ priority: Conversation.Priority) {
+        switch priority {
+        case .interactive: self = .interactive
+        case .standard: self = .standard
+        case .background: self = .background
         }
     }
 }
