@@ -80,7 +80,8 @@ let package = Package(
                 "RPC", "RPCServices", "Conversation", configuration, dequeModule, lifecycle, logging, systemPackage, unixSignals,
             ], swiftSettings: strict),
         .target(
-            name: "UnderstandingService", dependencies: ["RPC", "ServiceKit", "Torch", "Understanding", "Wire", lifecycle, logging],
+            name: "UnderstandingService",
+            dependencies: ["Conversation", "RPC", "ServiceKit", "Torch", "Understanding", "Wire", lifecycle, logging, unixSignals],
             swiftSettings: strict),
         .target(
             name: "DialogueService", dependencies: ["Dialogue", "RPC", "Redis", "ServiceKit", "Wire", lifecycle, logging],
@@ -89,8 +90,9 @@ let package = Package(
         // Programs: command line and composition only.
         .executableTarget(
             name: "IntentServer",
-            dependencies: ["Conversation", "RPC", "RPCServices", "ServiceKit", "UnderstandingService", "Wire", argumentParser, logging],
-            swiftSettings: strict),
+            dependencies: [
+                "Conversation", "RPC", "RPCServices", "ServiceKit", "Understanding", "UnderstandingService", "Wire", argumentParser, logging,
+            ], swiftSettings: strict),
         .executableTarget(
             name: "DialogueOrchestrator",
             dependencies: [
