@@ -74,6 +74,9 @@ public final class RecognitionEngine: Sendable {
     /// How many utterances wait for a worker.
     public var waiting: Int { batcher.waiting }
 
+    /// How many callers wait for an answer that will be kept.
+    var keptWaiting: Int { cache?.waiting ?? 0 }
+
     /// Recognises an utterance.
     ///
     /// - Parameters:

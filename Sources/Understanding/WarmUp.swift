@@ -8,7 +8,7 @@ public struct ShapeTime: Sendable, Hashable {
     public var length: Int
     /// The slowest worker's first forward pass of the shape.
     public var first: Duration
-    /// The median of the forward passes after it, over all workers.
+    /// The median of the forward passes after it, over all workers; the first itself where it took so long that it was not repeated.
     public var median: Duration
 
     /// Times by their values.
@@ -23,16 +23,17 @@ public struct ShapeTime: Sendable, Hashable {
 /// The batches that a model runs before it serves.
 public enum WarmUp {
     /// The grid that stands for all batches: rows of 1, 2, 4, … up to the largest batch; 8, 16, 32 and 64 tokens, which few utterances pass, as far as the
-    /// model takes them. The largest comes first, so that what is allocated for it serves the others.
+    /// model takes them. The smallest comes first, so that a model's very first run is a short one.
     public static func grid(batchSize: Int, maximumLength: Int) -> [(rows: Int, length: Int)] {
         func doubling(from first: Int, to last: Int) -> [Int] { first < last ? [first] + doubling(from: first * 2, to: last) : [last] }
-        let lengths = doubling(from: 8, to: min(64, maximumLength)).reversed()
-        return doubling(from: 1, to: batchSize).reversed().flatMap { rows in lengths.map { (rows, $0) } }
+        let lengths = doubling(from: 8, to: min(64, maximumLength))
+        return doubling(from: 1, to: batchSize).flatMap { rows in lengths.map { (rows, $0) } }
     }
 
-    /// The most timed runs of a shape on a worker, and the time after which there is no further one.
-    private static let timedRuns = 3
-    private static let timedSpan = Duration.milliseconds(60)
+    /// The most runs of a shape on a worker, and the time after which there is no further one: large batches need no second run, as what is done once is done
+    /// by then.
+    private static let runLimit = 4
+    private static let timeLimit = Duration.milliseconds(60)
 
     /// Runs every shape on every worker, all workers side by side, and checks what the model gives.
     static func run(_ shapes: [(rows: Int, length: Int)], on workers: [any ForwardPass], of bundle: ModelBundle) async throws -> [ShapeTime]
@@ -48,14 +49,14 @@ public enum WarmUp {
             return try await group.reduce(into: []) { $0.append($1) }
         }
         return shapes.enumerated().map { index, shape in
+            let first = runs.map { $0[index][0] }.max() ?? .zero
             let later = runs.flatMap { $0[index].dropFirst() }.sorted()
             return ShapeTime(
-                rows: shape.rows, length: shape.length, first: runs.map { $0[index][0] }.max() ?? .zero,
-                median: later.isEmpty ? .zero : later[later.count / 2])
+                rows: shape.rows, length: shape.length, first: first, median: later.isEmpty ? first : later[later.count / 2])
         }
     }
 
-    /// The times of a first run and of one or more after it.
+    /// The times of a first run, and of those after it.
     private static func time(_ rows: Int, _ length: Int, on worker: any ForwardPass, of bundle: ModelBundle) async throws -> [Duration] {
         let row = Encoding(
             ids: Array(repeating: bundle.vocabulary.unknown, count: length), ranges: Array(repeating: 0..<0, count: length),
@@ -64,12 +65,12 @@ public enum WarmUp {
         let clock = ContinuousClock()
         var runs: [Duration] = []
         var spent = Duration.zero
-        while runs.count < 2 || (runs.count <= timedRuns && spent < timedSpan) {
+        while runs.isEmpty || (runs.count < runLimit && spent < timeLimit) {
             try Task.checkCancellation()
             let began = clock.now
             let logits = try await worker.forward(batch)
             let took = began.duration(to: clock.now)
-            if !runs.isEmpty { spent += took }
+            spent += took
             runs.append(took)
             try bundle.check(logits, of: batch)
         }

@@ -165,7 +165,7 @@ extension ModelHost {
                     "model is ready",
                     metadata: [
                         "model": "\(version)", "took": "\(began.duration(to: .now))",
-                        "largest batch": "\(times.first.map { "\($0.rows) x \($0.length) in \($0.median)" } ?? "")",
+                        "largest batch": "\(times.last.map { "\($0.rows) x \($0.length) in \($0.median)" } ?? "")",
                     ])
             } catch {
                 await model.unload()
