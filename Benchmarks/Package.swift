@@ -22,6 +22,7 @@ let package = Package(
         .executableTarget(name: "rpc-echo", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(name: "RedisScripts", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(name: "TorchForward", dependencies: [kefu], swiftSettings: strict),
+        .executableTarget(name: "WarmShapes", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(name: "Turns", dependencies: [kefu, argumentParser], swiftSettings: strict),
     ]
 )
