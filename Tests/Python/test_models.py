@@ -184,6 +184,17 @@ def test_a_signal_reloads_without_polling(models, serve):
     assert served.failure(model="other") == grpc.StatusCode.NOT_FOUND
 
 
+def test_a_server_that_is_told_to_end_while_it_warms_up_ends_at_once(tmp_path):
+    command = [BIN / "intent-server", "serve", "--listen", f"unix:{tmp_path}/socket", "--log-level", "debug"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.endswith("Starting service\n") and "sl-service=StandardServer" in line:
+            break
+    process.terminate()
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0 and "listening" not in out
+
+
 def test_versions_by_name_and_a_pinned_default(models, serve):
     for version in (2, 3):
         make_bundle(models, "shop", version)
