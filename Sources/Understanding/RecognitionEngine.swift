@@ -24,10 +24,13 @@ public final class RecognitionEngine: Sendable {
         /// ``paddingShare`` and 0.15.
         public var lengthBuckets: [Int]?
 
+        /// The bytes that answers may take which are kept for texts of the same tokens; 0: none are kept.
+        public var cacheBytes: Int
+
         /// The defaults of the queue.
         public init(
             batchSize: Int = 32, waiting: Int = 1024, work: Duration = .seconds(1), agingBound: Duration = .seconds(5),
-            paddingShare: Double = 0.15, efficiency: Double = 0.9, lengthBuckets: [Int]? = nil
+            paddingShare: Double = 0.15, efficiency: Double = 0.9, lengthBuckets: [Int]? = nil, cacheBytes: Int = 0
         ) {
             self.batchSize = batchSize
             self.waiting = waiting
@@ -36,6 +39,7 @@ public final class RecognitionEngine: Sendable {
             self.paddingShare = paddingShare
             self.efficiency = efficiency
             self.lengthBuckets = lengthBuckets
+            self.cacheBytes = cacheBytes
         }
 
         /// What the queue is told, for a model that takes so many tokens.
@@ -64,12 +68,13 @@ public final class RecognitionEngine: Sendable {
     /// The lengths at which batches are computed, rising; the last is the model's greatest or beyond. To be warmed up.
     public let lengthBuckets: [Int]
     private let batcher: Batcher<ContinuousClock, Encoding, Row>
+    private let cache: AnswerCache<[Int64], Answer>?
 
     /// An engine over a model.
     ///
     /// - Parameters:
     ///   - workers: Instances of the model; each runs one batch at a time. At least one.
-    ///   - observe: Told what the queue does, for metrics; called on any thread, and must be quick.
+    ///   - observe: Told what happens to batches; it must be quick.
     public init(
         bundle: ModelBundle, workers: [any ForwardPass], configuration: Configuration = Configuration(),
         observe: (@Sendable (BatchEvent) -> Void)? = nil
@@ -86,25 +91,21 @@ public final class RecognitionEngine: Sendable {
             try bundle.check(logits, of: batch)
             return encodings.indices.map { Row(logits: logits, index: $0, length: length) }
         }
+        cache =
+            configuration.cacheBytes == 0
+            ? nil : AnswerCache(bytes: configuration.cacheBytes) { ids, answer in answer.bytes + ids.count * MemoryLayout<Int64>.stride }
     }
 
-    /// Runs every shape once on every worker, so that no request pays for a first run, and checks what the model gives. The times tell the
-    /// queue what to expect.
+    /// Runs every shape on every worker, all workers side by side as they will be under load, and checks what the model gives.
+    /// The times tell the queue what to expect.
     ///
+    /// - Returns: What each shape takes, in the order of `shapes`.
     /// - Throws: ``BundleError`` where the outputs do not fit the manifest; what the forward pass throws.
-    public func warmUp(_ shapes: [(rows: Int, length: Int)]) async throws {
-        for worker in workers {
-            for (rows, length) in shapes {
-                let row = Encoding(
-                    ids: Array(repeating: bundle.vocabulary.unknown, count: length), ranges: Array(repeating: 0..<0, count: length),
-                    isContinuation: Array(repeating: false, count: length), truncated: false)
-                let batch = TokenBatch(Array(repeating: row, count: rows), length: length)
-                let start = ContinuousClock.now
-                let logits = try await worker.forward(batch)
-                batcher.record(rows: rows, length: length, duration: ContinuousClock.now - start)
-                try bundle.check(logits, of: batch)
-            }
-        }
+    @discardableResult
+    public func warmUp(_ shapes: [(rows: Int, length: Int)]) async throws -> [ShapeTime] {
+        let times = try await WarmUp.run(shapes, on: workers, of: bundle)
+        for time in times { batcher.record(rows: time.rows, length: time.length, duration: time.median) }
+        return times
     }
 
     /// How many utterances wait for a worker.
@@ -113,24 +114,62 @@ public final class RecognitionEngine: Sendable {
     /// What waits and runs now.
     public var statistics: BatchStatistics { batcher.statistics }
 
+    /// How many callers wait for an answer that will be kept.
+    var keptWaiting: Int { cache?.waiting ?? 0 }
+
     /// Recognises an utterance.
     ///
     /// - Parameters:
     ///   - topK: How many intents to give at most; below 1 counts as 1.
     ///   - priority: Who waits for the answer.
-    ///   - deadline: When an answer is of no use any more. An utterance that cannot be in time is refused, and never computed.
-    /// - Throws: ``ConversationError``: `.resourceExhausted` where too much waits (with a time after which it makes sense to try again),
-    ///   `.deadlineExceeded`, `.cancelled` where the caller's task is cancelled,
+    ///   - deadline: When an answer is of no use any more. An utterance that still waits for a worker then is never computed.
+    /// - Throws: ``ConversationError``: `.resourceExhausted` where too many wait, `.deadlineExceeded`, `.cancelled` where the caller's task is cancelled,
     ///   `.unavailable` once drained, `.internalError` where the model fails or gives what is not a number.
     public func recognize(
         _ utterance: Utterance, topK: Int = 1, priority: Conversation.Priority = .interactive, deadline: ContinuousClock.Instant? = nil
-    )
-        async throws(ConversationError) -> Recognition
-    {
+    ) async throws(ConversationError) -> Recognition {
         let encoding = tokenizer.encode(utterance.text, maximumLength: bundle.manifest.maximumLength)
+        var answer: Answer
+        var route = Route.model
+        if let cache {
+            // All intents, so that what is kept serves every top_k.
+            let (value, wasKept) = try await cache.answer(
+                for: encoding.ids, urgency: .init(priority: priority, deadline: deadline)
+            ) { () async throws(ConversationError) in
+                try await self.answer(encoding, topK: .max, priority: priority, deadline: deadline)
+            }
+            answer = value
+            if wasKept {
+                route = .cache
+                answer.timing = Timing()
+            }
+        } else {
+            answer = try await self.answer(encoding, topK: topK, priority: priority, deadline: deadline)
+        }
+        return Recognition(
+            intents: Array(answer.intents.prefix(max(1, topK))),
+            slots: decoder.slots(answer.spans, encoding: encoding, text: utterance.text), model: bundle.id, route: route,
+            timing: answer.timing)
+    }
+
+    /// What a model makes of token ids: texts of the same tokens differ only in where their slots are.
+    private struct Answer: Sendable {
+        var intents: [Intent]
+        var spans: [Decoder.Span]
+        var timing: Timing
+
+        /// About what it takes in memory, the entries of a cache's tables included; the names of intents are the manifest's.
+        var bytes: Int { 400 + intents.count * MemoryLayout<Intent>.stride + spans.count * MemoryLayout<Decoder.Span>.stride }
+    }
+
+    /// Computes in a batch.
+    private func answer(
+        _ encoding: Encoding, topK: Int, priority: Conversation.Priority, deadline: ContinuousClock.Instant?
+    ) async throws(ConversationError) -> Answer {
         let batched: Batched<Row>
         do {
-            batched = try await batcher.submit(encoding, length: encoding.ids.count, priority: .init(priority), deadline: deadline)
+            batched = try await batcher.submit(
+                encoding, length: encoding.ids.count, priority: Batching.Priority(priority), deadline: deadline)
         } catch {
             throw explain(error)
         }
@@ -143,9 +182,8 @@ public final class RecognitionEngine: Sendable {
         guard intentLogits.allSatisfy(\.isFinite), slotLogits.allSatisfy(\.isFinite) else {
             throw ConversationError(.internalError, "the model \(bundle.id) gave a value that is not a finite number")
         }
-        return Recognition(
-            intents: decoder.intents(intentLogits, count: topK), slots: decoder.slots(slotLogits, encoding: encoding, text: utterance.text),
-            model: bundle.id, route: .model,
+        return Answer(
+            intents: decoder.intents(intentLogits, count: topK), spans: decoder.spans(slotLogits, encoding: encoding),
             timing: Timing(queue: batched.queue, compute: batched.compute, batchSize: batched.batchSize, paddedLength: batched.length))
     }
 
@@ -174,8 +212,8 @@ public final class RecognitionEngine: Sendable {
 }
 
 extension Batching.Priority {
-    /// The queue's class for a request's.
-    init(_ priority: Conversation.Priority) {
+    /// The queue's class for who waits.
+    public init(_ priority: Conversation.Priority) {
         switch priority {
         case .interactive: self = .interactive
         case .standard: self = .standard

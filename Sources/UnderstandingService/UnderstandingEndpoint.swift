@@ -53,10 +53,8 @@ public struct UnderstandingEndpoint: Sendable {
     }
 
     private func understand(_ request: RecognitionRequest, _ context: ServerContext) async throws(ConversationError) -> [UInt8] {
-        let engine = try host.engine(for: request.model)
         let own = ContinuousClock.now + timeout
-        let recognition = try await engine.recognize(
-            request.utterance, topK: request.topK, deadline: context.deadline.map { min($0, own) } ?? own)
+        let recognition = try await host.recognize(request, deadline: context.deadline.map { min($0, own) } ?? own)
         return UnderstandingCodec.understandResponse(recognition, requestID: request.requestID)
     }
 }
