@@ -9,13 +9,15 @@ struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Serves kefu.understanding.v1.Understanding.",
         discussion: """
-            Listens at once and says NOT_SERVING (grpc.health.v1) while models load and warm up; prints the line 'listening grpc=ADDRESS' when \
-            it serves. Every flag is also an environment variable (--batch-size is KEFU_BATCH_SIZE) and a line of the YAML file that \
+            Listens at once and says NOT_SERVING (grpc.health.v1) while models load and warm up; prints the line 'listening grpc=ADDRESS' \
+            when it serves. --http adds /metrics (Prometheus), /healthz, /readyz and /version, and http=ADDRESS to that line. Every flag is also an environment variable (--batch-size is KEFU_BATCH_SIZE) and a line of the YAML file that \
             --settings names; a flag stands above a variable, and a variable above the file.
             """)
 
     @Option(help: "Where to listen: HOST:PORT, port 0 for a free one, or unix:PATH. (default: 127.0.0.1:50051)")
     var listen: String?
+    @Option(help: "Where to serve /metrics and /readyz by HTTP: HOST:PORT, port 0 for a free one. (default: nowhere)")
+    var http: String?
     @Option(help: "The folder of the model bundles, NAME/VERSION; the highest version of each is served. (default: Deploy/models)")
     var models: String?
     @Option(help: "The model that answers where a request names none. (default: the first by name)")
@@ -43,7 +45,7 @@ struct Serve: AsyncParsableCommand {
         try ModelHost.prepareProcess()
         let settings = try await Settings(
             flags: [
-                "listen": listen, "models": models, "default-model": defaultModel, "device": device, "workers": workers, "threads": threads,
+                "listen": listen, "http": http, "models": models, "default-model": defaultModel, "device": device, "workers": workers, "threads": threads,
                 "batch-size": batchSize, "queue": queue, "timeout-ms": timeoutMs, "grace-ms": graceMs, "log-level": logLevel,
             ], file: settings, environment: Program.environment)
         let logger = Program.logger("intent-server", level: try settings.logLevel())
@@ -61,14 +63,30 @@ struct Serve: AsyncParsableCommand {
         let host = try ModelHost(
             directory: settings.string("models", default: "Deploy/models"), configuration: configuration, logger: logger)
 
+        let registry = MetricsRegistry()
+        registry.addProcess()
+        let metrics = UnderstandingMetrics(registry: registry)
+        metrics.watch(host, in: registry)
+        let health = Health(services: [UnderstandingEndpoint.name, InferenceEndpoint.name])
+        let timeout = try settings.milliseconds("timeout-ms", default: .seconds(10))
+        let understanding = UnderstandingEndpoint(host: host, metrics: metrics, timeout: timeout)
+        let inference = InferenceEndpoint(
+            host: host, health: health, metrics: metrics, rowLimit: configuration.batchSize, timeout: timeout)
+
         let completions = CompletionQueue(name: "understanding")
-        let endpoint = UnderstandingEndpoint(host: host, timeout: try settings.milliseconds("timeout-ms", default: .seconds(10)))
-        let server = try StandardServer(listen: listen, services: [endpoint.service], queue: completions, grace: grace)
-        let models = ModelService(host: host) {
-            server.health.set(.serving)
-            Program.announce([("grpc", Program.bound(listen, port: server.port))])
+        let server = try StandardServer(
+            listen: listen, services: [understanding.service, inference.service], health: health, queue: completions, grace: grace)
+        let http = try settings.string("http").map { listen in
+            (listen, try StandardHTTPServer(listen: listen, health: health, metrics: registry, logger: logger))
         }
-        try await Program.run([models, server], grace: grace, logger: logger)
+        let models = ModelService(host: host) {
+            var addresses = [(name: "grpc", address: Program.bound(listen, port: server.port))]
+            if let (listen, http) = http { addresses.append(("http", Program.bound(listen, port: try await http.boundPort))) }
+            health.set(.serving)
+            Program.announce(addresses)
+        }
+        // The HTTP side goes last, so that the drain can be watched.
+        try await Program.run((http.map { [$0.1] } ?? []) + [models, server], grace: grace, logger: logger)
         await completions.shutdown()
     }
 }
