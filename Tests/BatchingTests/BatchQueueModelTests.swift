@@ -1,5 +1,4 @@
 import Batching
-import TestSupport
 import Testing
 
 /// SplitMix64: the same run for the same seed.
@@ -15,12 +14,33 @@ struct SeededGenerator: RandomNumberGenerator {
     }
 }
 
-/// What ``BatchQueue`` promises, in plain arrays and without regard to speed.
+/// What ``BatchQueue`` promises while nothing is measured, in plain arrays and without regard to speed.
 struct ReferenceQueue {
+    struct Waiting {
+        var id: UInt64
+        var priority: Priority
+        var length: Int
+        var deadline: Int?
+        var arrival: Int
+    }
+
     var limits: Queue.Limits
+    var aging: Int
     var free: Set<Int>
-    var waiting: [(id: UInt64, length: Int, deadline: Int?)] = []
+    var waiting: [Waiting] = []
     var takesNew = true
+
+    /// 0: overdue; then the classes.
+    func level(_ request: Waiting, _ now: Int) -> Int { max(0, request.priority.rawValue + 1 - (now - request.arrival) / aging) }
+
+    /// Whether `a` goes before `b`.
+    func precedes(_ a: Waiting, _ b: Waiting, _ now: Int) -> Bool {
+        let levels = (level(a, now), level(b, now))
+        guard levels.0 == levels.1 else { return levels.0 < levels.1 }
+        func overdue(_ request: Waiting) -> Int { request.arrival + (request.priority.rawValue + 1) * aging }
+        return levels.0 == 0
+            ? (overdue(a), a.id) < (overdue(b), b.id) : (a.deadline ?? .max, a.id) < (b.deadline ?? .max, b.id)
+    }
 
     /// The requests that are to be refused because their time is over.
     mutating func expire(_ now: Int) -> [UInt64] {
@@ -30,78 +50,100 @@ struct ReferenceQueue {
         return over.map(\.id)
     }
 
+    func bucket(_ length: Int) -> Int { limits.lengthBuckets.first { $0 >= length }! }
+
     /// The next batch by the rule as it is written.
-    mutating func nextBatch() -> [UInt64] {
-        let oldest = waiting.removeFirst()
-        var lengths = [oldest.length]
-        var ids = [oldest.id]
-        var sides: Set<Bool> = [true, false]
-        while ids.count < limits.batchSize {
-            let candidates = waiting.filter { sides.contains($0.length <= oldest.length) }
-            let nearest = candidates.min { a, b in
-                (abs(a.length - oldest.length), a.length, a.id) < (abs(b.length - oldest.length), b.length, b.id)
-            }
-            guard let nearest else { break }
-            let rows = lengths + [nearest.length]
-            let padded = rows.count * rows.max()!
-            if Double(padded - rows.reduce(0, +)) <= limits.paddingShare * Double(padded) {
-                lengths = rows
-                ids.append(nearest.id)
-                waiting.removeAll { $0.id == nearest.id }
-            } else {
-                sides.remove(nearest.length <= oldest.length)
+    mutating func nextBatch(_ now: Int) -> (ids: [UInt64], length: Int) {
+        let head = waiting.min { precedes($0, $1, now) }!
+        let origin = bucket(head.length)
+        var rows: [Waiting] = []
+        func take(_ request: Waiting) {
+            rows.append(request)
+            waiting.removeAll { $0.id == request.id }
+        }
+        take(head)
+        for level in level(head, now)..<4 {
+            let longest = level == self.level(head, now) ? Int.max : rows.map { bucket($0.length) }.max()!
+            var sides: Set<Bool> = [true, false]
+            while rows.count < limits.batchSize {
+                let candidates = waiting.filter { request in
+                    let length = bucket(request.length)
+                    return self.level(request, now) == level && length <= longest && sides.contains(length <= origin)
+                }
+                let nearest = candidates.min { a, b in
+                    let lengths = (bucket(a.length), bucket(b.length))
+                    let distances = (abs(lengths.0 - origin), abs(lengths.1 - origin))
+                    return lengths.0 == lengths.1 ? precedes(a, b, now) : (distances.0, lengths.0) < (distances.1, lengths.1)
+                }
+                guard let nearest else { break }
+                let all = rows + [nearest]
+                let buckets = Set(all.map { bucket($0.length) })
+                let padded = all.count * buckets.max()!
+                if buckets.count == 1 || Double(padded - all.map(\.length).reduce(0, +)) <= limits.paddingShare * Double(padded) {
+                    take(nearest)
+                } else {
+                    sides.remove(bucket(nearest.length) <= origin)
+                }
             }
         }
-        return ids
+        return (rows.map(\.id), rows.map { bucket($0.length) }.max()!)
     }
 }
 
 @Suite struct BatchQueueAgainstReference {
     /// Every action is the one that the reference expects, every request is answered or computed exactly once, and no worker is idle while something waits.
-    @Test(arguments: 1...60)
+    @Test(arguments: 1...40)
     func randomRun(seed: UInt64) {
         var random = SeededGenerator(state: seed)
         let workers = Int.random(in: 1...3, using: &random)
+        let aging = Int.random(in: 2...40, using: &random)
         let limits = Queue.Limits(
-            batchSize: Int.random(in: 1...6, using: &random), waiting: Int.random(in: 0...30, using: &random),
-            paddingShare: [0, 0.1, 0.15, 0.5, 1].randomElement(using: &random)!)
+            batchSize: Int.random(in: 1...6, using: &random), interactive: .init(waiting: Int.random(in: 0...30, using: &random)),
+            standard: .init(waiting: Int.random(in: 0...30, using: &random)),
+            background: .init(waiting: Int.random(in: 0...30, using: &random)), agingBound: .seconds(aging),
+            paddingShare: [0, 0.1, 0.15, 0.5, 1].randomElement(using: &random)!,
+            lengthBuckets: [Array(1...40), Queue.Limits.lengthBuckets(upTo: 40), [8, 16, 40]].randomElement(using: &random)!)
         var queue = Queue(workers: workers, limits: limits)
-        var reference = ReferenceQueue(limits: limits, free: Set(0..<workers))
+        var reference = ReferenceQueue(limits: limits, aging: aging, free: Set(0..<workers))
         var now = 0
         var lastID: UInt64 = 0
         var outcomes: [UInt64: Int] = [:]
 
-        for step in 0..<1200 {
+        for step in 0..<1000 {
             if Int.random(in: 0..<3, using: &random) == 0 { now += Int.random(in: 0...2, using: &random) }
+            if Int.random(in: 0..<100, using: &random) == 0 { now += Int.random(in: 0...100, using: &random) }
             var refusals: [Queue.Action] = []
             var mayDispatch = false
             let event: Event
             switch Int.random(in: 0..<100, using: &random) {
-            case 0..<50:
+            case 0..<55:
                 lastID += 1
-                let deadline = Bool.random(using: &random) ? now + Int.random(in: -1...12, using: &random) : nil
-                event = .arrive(lastID, length: Int.random(in: 0...40, using: &random), deadline: deadline)
-            case 50..<80:
+                let deadline = Int.random(in: 0..<3, using: &random) == 0 ? now + Int.random(in: -1...60, using: &random) : nil
+                event = .arrive(
+                    lastID, Priority.allCases.randomElement(using: &random)!, length: Int.random(in: 0...40, using: &random),
+                    deadline: deadline)
+            case 55..<80:
                 guard let busy = Set(0..<workers).subtracting(reference.free).sorted().randomElement(using: &random) else { continue }
                 event = .free(busy)
             case 80..<90: event = .cancel(UInt64.random(in: 0...(lastID + 1), using: &random))
             case 90..<99: event = .tick
-            default: event = step < 1000 ? .tick : [.drain, .stop].randomElement(using: &random)!
+            default: event = step < 850 ? .tick : [.drain, .stop].randomElement(using: &random)!
             }
 
             func expect(_ ids: [UInt64], _ refusal: Queue.Refusal) { if !ids.isEmpty { refusals.append(.refuse(ids, refusal)) } }
             switch event {
-            case .arrive(let id, let length, let deadline):
+            case .arrive(let id, let priority, let length, let deadline):
                 if !reference.takesNew {
                     expect([id], .stopped)
                 } else if let deadline, deadline <= now {
                     expect([id], .expired)
                 } else {
                     expect(reference.expire(now), .expired)
-                    if reference.waiting.count >= limits.waiting && reference.free.isEmpty {
-                        expect([id], .full)
+                    let ofItsClass = reference.waiting.count { $0.priority == priority }
+                    if ofItsClass >= limits[priority].waiting && reference.free.isEmpty {
+                        expect([id], .full(retryAfter: nil))
                     } else {
-                        reference.waiting.append((id, length, deadline))
+                        reference.waiting.append(.init(id: id, priority: priority, length: length, deadline: deadline, arrival: now))
                         mayDispatch = true
                     }
                 }
@@ -124,19 +166,23 @@ struct ReferenceQueue {
             #expect(Array(actions.prefix(refusals.count)) == refusals)
             var batches = actions.dropFirst(refusals.count)
             while mayDispatch, !reference.free.isEmpty, !reference.waiting.isEmpty {
-                let ids = reference.nextBatch()
+                let expected = reference.nextBatch(now)
                 guard case .run(let batch)? = batches.popFirst() else {
-                    Issue.record("no batch where \(ids) wait and a worker is free")
+                    Issue.record("no batch where \(expected.ids) wait and a worker is free")
                     return
                 }
-                #expect(batch.requests == ids)
+                #expect(batch.requests == expected.ids)
+                #expect(batch.length == expected.length)
                 #expect(reference.free.remove(batch.worker) != nil, "worker \(batch.worker) is busy")
             }
             #expect(batches.isEmpty)
+            for priority in Priority.allCases {
+                #expect(queue.waiting(priority) == reference.waiting.count { $0.priority == priority })
+            }
             #expect(queue.waiting == reference.waiting.count)
             #expect(queue.isDrained == (!reference.takesNew && reference.waiting.isEmpty && reference.free.count == workers))
             if let next = reference.waiting.compactMap(\.deadline).min() {
-                #expect(queue.nextDeadline.map { $0 <= ManualClock.Instant(.seconds(next)) } == true)
+                #expect(queue.nextDeadline.map { $0 <= .seconds(next) } == true)
             }
             for action in actions {
                 switch action {

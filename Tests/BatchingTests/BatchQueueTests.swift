@@ -1,12 +1,11 @@
 import Batching
-import TestSupport
 import Testing
 
-typealias Queue = BatchQueue<ManualClock.Instant>
+typealias Queue = BatchQueue
 
 /// One event of a scripted run.
 enum Event: Sendable {
-    case arrive(UInt64, length: Int, deadline: Int? = nil)
+    case arrive(UInt64, Priority = .interactive, length: Int, deadline: Int? = nil)
     case cancel(UInt64)
     case free(Int)
     case tick
@@ -25,14 +24,25 @@ func run(_ worker: Int, _ requests: [UInt64], length: Int) -> Queue.Action {
     .run(Queue.Batch(worker: worker, requests: requests, length: length))
 }
 
+extension Queue.Limits {
+    /// Every length up to 64 is a bucket of its own, and so many of each class may wait.
+    static func exact(_ batchSize: Int = 32, waiting: Int = 1024, aging: Int = 100, padding: Double = 0.15) -> Self {
+        let bound = Bound(waiting: waiting)
+        return .init(
+            batchSize: batchSize, interactive: bound, standard: bound, background: bound, agingBound: .seconds(aging), paddingShare: padding,
+            lengthBuckets: Array(1...64))
+    }
+}
+
 extension Queue {
     mutating func handle(_ event: Event, at seconds: Int) -> [Action] {
-        let now = ManualClock.Instant(.seconds(seconds))
+        let now = Duration.seconds(seconds)
         switch event {
-        case .arrive(let id, let length, let deadline):
-            return arrive(Request(id: id, length: length, deadline: deadline.map { ManualClock.Instant(.seconds($0)) }), now: now)
+        case .arrive(let id, let priority, let length, let deadline):
+            return arrive(Request(id: id, priority: priority, length: length, deadline: deadline.map { .seconds($0) }), now: now)
         case .cancel(let id): return cancel(id)
-        case .free(let worker): return workerFree(worker, now: now)
+        // As if it had failed: nothing is measured, so nothing is predicted.
+        case .free(let worker): return workerFree(worker, failed: true, now: now)
         case .tick: return tick(now: now)
         case .drain:
             drain()
@@ -45,7 +55,7 @@ extension Queue {
 @Suite struct BatchQueueTable {
     static let scripts: [(String, Queue.Limits, workers: Int, [Step])] = [
         (
-            "a free worker takes a request at once; what comes meanwhile is the next batch", .init(batchSize: 3), 1,
+            "a free worker takes a request at once; what comes meanwhile is the next batch", .exact(3), 1,
             [
                 Step(at: 0, event: .arrive(1, length: 5), actions: [run(0, [1], length: 5)]),
                 Step(at: 0, event: .arrive(2, length: 5), actions: []),
@@ -56,7 +66,7 @@ extension Queue {
             ]
         ),
         (
-            "workers in turn, and no more rows than the batch size", .init(batchSize: 2), 2,
+            "workers in turn, and no more rows than the batch size", .exact(2), 2,
             [
                 Step(at: 0, event: .arrive(1, length: 5), actions: [run(0, [1], length: 5)]),
                 Step(at: 0, event: .arrive(2, length: 5), actions: [run(1, [2], length: 5)]),
@@ -68,7 +78,7 @@ extension Queue {
             ]
         ),
         (
-            "the longest waiting and the lengths nearest to its own; padding is bounded", .init(batchSize: 8, paddingShare: 0.15), 1,
+            "the longest waiting and the lengths nearest to its own; padding is bounded", .exact(8), 1,
             [
                 Step(at: 0, event: .arrive(1, length: 1), actions: [run(0, [1], length: 1)]),
                 Step(at: 0, event: .arrive(2, length: 20), actions: []),
@@ -84,7 +94,7 @@ extension Queue {
             ]
         ),
         (
-            "without padding only equal lengths go together", .init(batchSize: 8, paddingShare: 0), 1,
+            "without padding only equal lengths go together", .exact(8, padding: 0), 1,
             [
                 Step(at: 0, event: .arrive(1, length: 1), actions: [run(0, [1], length: 1)]),
                 Step(at: 0, event: .arrive(2, length: 3), actions: []),
@@ -95,24 +105,24 @@ extension Queue {
             ]
         ),
         (
-            "a full queue refuses at once; what waits is not touched", .init(batchSize: 1, waiting: 1), 1,
+            "a full queue refuses at once; what waits is not touched", .exact(1, waiting: 1), 1,
             [
                 Step(at: 0, event: .arrive(1, length: 1), actions: [run(0, [1], length: 1)]),
                 Step(at: 0, event: .arrive(2, length: 1), actions: []),
-                Step(at: 0, event: .arrive(3, length: 1), actions: [.refuse([3], .full)]),
+                Step(at: 0, event: .arrive(3, length: 1), actions: [.refuse([3], .full(retryAfter: nil))]),
                 Step(at: 0, event: .free(0), actions: [run(0, [2], length: 1)]),
                 Step(at: 0, event: .arrive(4, length: 1), actions: []),
             ]
         ),
         (
-            "with no place to wait a free worker still takes work", .init(waiting: 0), 1,
+            "with no place to wait a free worker still takes work", .exact(waiting: 0), 1,
             [
                 Step(at: 0, event: .arrive(1, length: 1), actions: [run(0, [1], length: 1)]),
-                Step(at: 0, event: .arrive(2, length: 1), actions: [.refuse([2], .full)]),
+                Step(at: 0, event: .arrive(2, length: 1), actions: [.refuse([2], .full(retryAfter: nil))]),
             ]
         ),
         (
-            "what expires is refused before compute, and makes room", .init(waiting: 2), 1,
+            "what expires is refused before compute, and makes room", .exact(waiting: 2), 1,
             [
                 Step(at: 0, event: .arrive(1, length: 1, deadline: 5), actions: [run(0, [1], length: 1)]),
                 Step(at: 0, event: .arrive(2, length: 1, deadline: 3), actions: []),
@@ -126,7 +136,7 @@ extension Queue {
             ]
         ),
         (
-            "a worker that becomes free gets nothing that has expired", .init(), 1,
+            "a worker that becomes free gets nothing that has expired", .exact(), 1,
             [
                 Step(at: 0, event: .arrive(1, length: 1), actions: [run(0, [1], length: 1)]),
                 Step(at: 0, event: .arrive(2, length: 1, deadline: 3), actions: []),
@@ -134,7 +144,7 @@ extension Queue {
             ]
         ),
         (
-            "what is cancelled is never computed; computing goes on", .init(), 1,
+            "what is cancelled is never computed; computing goes on", .exact(), 1,
             [
                 Step(at: 0, event: .arrive(1, length: 1), actions: [run(0, [1], length: 1)]),
                 Step(at: 0, event: .arrive(2, length: 1), actions: []),
@@ -147,7 +157,7 @@ extension Queue {
             ]
         ),
         (
-            "draining computes what waits and takes nothing new", .init(), 1,
+            "draining computes what waits and takes nothing new", .exact(), 1,
             [
                 Step(at: 0, event: .arrive(1, length: 1), actions: [run(0, [1], length: 1)]),
                 Step(at: 0, event: .arrive(2, length: 1), actions: []),
@@ -158,7 +168,83 @@ extension Queue {
             ]
         ),
         (
-            "stopping refuses what waits", .init(), 1,
+            "a higher class first, within a class the earliest deadline, then by arrival", .exact(1), 1,
+            [
+                Step(at: 0, event: .arrive(1, .background, length: 1), actions: [run(0, [1], length: 1)]),
+                Step(at: 0, event: .arrive(2, .background, length: 1, deadline: 20), actions: []),
+                Step(at: 0, event: .arrive(3, .standard, length: 1), actions: []),
+                Step(at: 0, event: .arrive(4, .interactive, length: 1), actions: []),
+                Step(at: 0, event: .arrive(5, .interactive, length: 1), actions: []),
+                Step(at: 0, event: .arrive(6, .interactive, length: 1, deadline: 30), actions: []),
+                Step(at: 0, event: .arrive(7, .interactive, length: 1, deadline: 20), actions: []),
+                Step(at: 1, event: .free(0), actions: [run(0, [7], length: 1)]),
+                Step(at: 2, event: .free(0), actions: [run(0, [6], length: 1)]),
+                Step(at: 3, event: .free(0), actions: [run(0, [4], length: 1)]),
+                Step(at: 4, event: .free(0), actions: [run(0, [5], length: 1)]),
+                Step(at: 5, event: .free(0), actions: [run(0, [3], length: 1)]),
+                Step(at: 6, event: .free(0), actions: [run(0, [2], length: 1)]),
+            ]
+        ),
+        (
+            "lower classes fill free places of a batch, and never make it longer", .exact(4, padding: 0.5), 1,
+            [
+                Step(at: 0, event: .arrive(1, length: 1), actions: [run(0, [1], length: 1)]),
+                Step(at: 0, event: .arrive(2, .background, length: 10), actions: []),
+                Step(at: 0, event: .arrive(3, .standard, length: 12), actions: []),
+                Step(at: 0, event: .arrive(4, .standard, length: 9), actions: []),
+                Step(at: 0, event: .arrive(5, .interactive, length: 8), actions: []),
+                Step(at: 0, event: .arrive(6, .interactive, length: 10), actions: []),
+                // 12 would lengthen the batch of 5 and 6; 9 and 10 are free riders, and the higher class is preferred.
+                Step(at: 1, event: .free(0), actions: [run(0, [5, 6, 4, 2], length: 10)]),
+                Step(at: 2, event: .free(0), actions: [run(0, [3], length: 12)]),
+            ]
+        ),
+        (
+            "who has waited for the aging bound is treated as one of the next class up, in the end before all", .exact(1, aging: 10), 1,
+            [
+                Step(at: 0, event: .arrive(1, length: 1), actions: [run(0, [1], length: 1)]),
+                Step(at: 0, event: .arrive(2, .background, length: 1), actions: []),
+                Step(at: 9, event: .arrive(3, .standard, length: 1), actions: []),
+                Step(at: 9, event: .arrive(4, .standard, length: 1), actions: []),
+                Step(at: 9, event: .free(0), actions: [run(0, [3], length: 1)]),
+                // From 10 on 2 is treated as of STANDARD, where it is older than 4; INTERACTIVE goes first.
+                Step(at: 10, event: .arrive(5, length: 1), actions: []),
+                Step(at: 10, event: .free(0), actions: [run(0, [5], length: 1)]),
+                Step(at: 10, event: .free(0), actions: [run(0, [2], length: 1)]),
+                Step(at: 11, event: .arrive(6, .interactive, length: 1), actions: []),
+                Step(at: 28, event: .arrive(7, .interactive, length: 1, deadline: 99), actions: []),
+                // 4 has been overdue since 29, 6 since 21; 7 has the earliest deadline of its class.
+                Step(at: 29, event: .free(0), actions: [run(0, [6], length: 1)]),
+                Step(at: 29, event: .free(0), actions: [run(0, [4], length: 1)]),
+                Step(at: 29, event: .free(0), actions: [run(0, [7], length: 1)]),
+            ]
+        ),
+        (
+            "each class is bounded by itself", .exact(1, waiting: 1), 1,
+            [
+                Step(at: 0, event: .arrive(1, length: 1), actions: [run(0, [1], length: 1)]),
+                Step(at: 0, event: .arrive(2, .background, length: 1), actions: []),
+                Step(at: 0, event: .arrive(3, .background, length: 1), actions: [.refuse([3], .full(retryAfter: nil))]),
+                Step(at: 0, event: .arrive(4, .standard, length: 1), actions: []),
+                Step(at: 0, event: .arrive(5, .interactive, length: 1), actions: []),
+                Step(at: 0, event: .free(0), actions: [run(0, [5], length: 1)]),
+                Step(at: 0, event: .arrive(6, .interactive, length: 1), actions: []),
+            ]
+        ),
+        (
+            "lengths are rounded up to their bucket", .init(batchSize: 4, paddingShare: 0.15, lengthBuckets: [8, 16, 32]), 1,
+            [
+                Step(at: 0, event: .arrive(1, length: 3), actions: [run(0, [1], length: 8)]),
+                Step(at: 0, event: .arrive(2, length: 17), actions: []),
+                Step(at: 0, event: .arrive(3, length: 31), actions: []),
+                Step(at: 0, event: .arrive(4, length: 15), actions: []),
+                // Their own rounding keeps 2 and 3 not apart; 4 would be computed at 32.
+                Step(at: 1, event: .free(0), actions: [run(0, [2, 3], length: 32)]),
+                Step(at: 2, event: .free(0), actions: [run(0, [4], length: 16)]),
+            ]
+        ),
+        (
+            "stopping refuses what waits", .exact(), 1,
             [
                 Step(at: 0, event: .arrive(1, length: 1), actions: [run(0, [1], length: 1)]),
                 Step(at: 0, event: .arrive(2, length: 7, deadline: 4), actions: []),
@@ -202,8 +288,8 @@ extension Queue {
         #expect(queue.nextDeadline == nil)
         _ = queue.handle(.arrive(3, length: 1, deadline: 8), at: 0)
         _ = queue.handle(.arrive(4, length: 1, deadline: 7), at: 0)
-        #expect(queue.nextDeadline == ManualClock.Instant(.seconds(7)))
+        #expect(queue.nextDeadline == Duration.seconds(7))
         _ = queue.handle(.tick, at: 7)
-        #expect(queue.nextDeadline == ManualClock.Instant(.seconds(8)))
+        #expect(queue.nextDeadline == Duration.seconds(8))
     }
 }

@@ -65,14 +65,15 @@ final class Gate: Sendable {
 }
 
 func batcher(
-    _ gate: Gate, clock: ManualClock = ManualClock(), workers: Int = 1, limits: BatchQueue<ManualClock.Instant>.Limits = .init()
+    _ gate: Gate, clock: ManualClock = ManualClock(), workers: Int = 1, limits: BatchQueue.Limits = .init(),
+    observe: (@Sendable (BatchEvent) -> Void)? = nil
 ) -> Batcher<ManualClock, Int, Int> {
-    Batcher(workers: workers, limits: limits, clock: clock) { _, inputs, _ in try await gate.work(inputs) }
+    Batcher(workers: workers, limits: limits, clock: clock, observe: observe) { _, inputs, _ in try await gate.work(inputs) }
 }
 
 @Suite struct BatcherTests {
     @Test func everyCallerGetsItsOwnOutput() async throws {
-        let batcher = batcher(Gate(open: true), workers: 2, limits: .init(batchSize: 7, waiting: 2000))
+        let batcher = batcher(Gate(open: true), workers: 2, limits: .exact(7, waiting: 2000))
         try await withThrowingTaskGroup(of: (Int, Int).self) { group in
             for input in 100..<1100 { group.addTask { (input, try await batcher.submit(input, length: input % 30).output) } }
             for try await (input, output) in group { #expect(output == input * 2) }
@@ -148,8 +149,8 @@ func batcher(
     @Test func aFullQueueRefusesAtOnceAndSaysWhenToComeBack() async throws {
         let gate = Gate(open: false)
         let clock = ManualClock()
-        let batcher = batcher(gate, clock: clock, limits: .init(batchSize: 1, waiting: 2))
-        for retryAfter in [nil, Duration.milliseconds(80)] {
+        let batcher = batcher(gate, clock: clock, limits: .exact(1, waiting: 2))
+        for retryAfter in [nil, Duration.milliseconds(120)] {
             let before = gate.batches.count
             var admitted = [Task { try await batcher.submit(1, length: 1) }]
             await gate.begun(before + 1)

@@ -1,0 +1,131 @@
+internal import DequeModule
+
+extension BatchQueue {
+    /// A batch while it is filled.
+    private struct Forming {
+        var ids: [RequestID]
+        /// The sum of the rows' lengths.
+        var tokens: Int
+        /// The bucket at which it is computed: the greatest of its rows.
+        var bucket: Int
+        /// Whether all rows are of that bucket.
+        var isUniform = true
+        /// The earliest deadline of its rows.
+        var deadline: Duration
+        /// It may have twice the usual rows.
+        var isTrial: Bool
+    }
+
+    /// What became of an attempt to add a row.
+    private enum Joining {
+        case joined
+        /// No request of this line can be a row of the batch; one of a line beyond it may.
+        case nobody
+        /// Nor can one of a line beyond.
+        case done
+    }
+
+    /// Gives free workers what waits. `evenLate`: this request is computed though it is predicted to be late.
+    mutating func dispatch(_ now: Duration, evenLate: RequestID?, _ actions: inout [Action]) {
+        var late: [RequestID] = []
+        var batches: [Action] = []
+        while !freeWorkers.isEmpty, let head = first() {
+            let bucket = head.bucket
+            let alone = now + (times.ceiling(rows: 1, bucket: bucket) ?? .zero)
+            guard alone <= head.deadline || head.entry.id == evenLate else {
+                remove(head.entry.id)
+                late.append(head.entry.id)
+                continue
+            }
+            let batch = form(head, now: now)
+            let worker = freeWorkers.removeLast()
+            let rows = batch.ids.count
+            workers[worker] = Running(
+                started: now, rows: rows, bucket: batch.bucket,
+                expectedEnd: now + (times.estimate(rows: rows, bucket: batch.bucket) ?? .zero))
+            batches.append(.run(Batch(worker: worker, requests: batch.ids, length: limits.lengthBuckets[batch.bucket])))
+        }
+        if !late.isEmpty { actions.append(.refuse(late, .unreachable(retryAfter: nil))) }
+        actions += batches
+    }
+
+    /// The first in order of all that wait.
+    private func first() -> Waiting? {
+        let buckets = limits.lengthBuckets.count
+        for level in 0..<Self.levels {
+            var first: Line.Entry?
+            for bucket in 0..<buckets {
+                guard let entry = lines[level * buckets + bucket].entries.first else { continue }
+                if first.map({ entry < $0 }) ?? true { first = entry }
+            }
+            if let first { return requests[first.id] }
+        }
+        return nil
+    }
+
+    /// A batch with `head`, which waits, as its first row.
+    private mutating func form(_ head: Waiting, now: Duration) -> Forming {
+        remove(head.entry.id)
+        batches += 1
+        var batch = Forming(
+            ids: [head.entry.id], tokens: head.length, bucket: head.bucket, deadline: head.deadline,
+            isTrial: batches.isMultiple(of: Self.trialInterval))
+        let lengths = limits.lengthBuckets
+        for level in head.level..<Self.levels {
+            // A lower level never makes the batch longer.
+            let end = level == head.level ? lengths.count : batch.bucket + 1
+            var shorter = head.bucket
+            var longer = head.bucket + 1
+            while batch.ids.count < limits.batchSize {
+                while shorter >= 0, lines[level * lengths.count + shorter].entries.isEmpty { shorter -= 1 }
+                while longer < end, lines[level * lengths.count + longer].entries.isEmpty { longer += 1 }
+                // The nearest length; of two equally near, the shorter.
+                let takesShorter: Bool
+                switch (shorter >= 0, longer < end) {
+                case (true, true): takesShorter = lengths[head.bucket] - lengths[shorter] <= lengths[longer] - lengths[head.bucket]
+                case (true, false): takesShorter = true
+                case (false, true): takesShorter = false
+                case (false, false): takesShorter = true
+                }
+                guard shorter >= 0 || longer < end else { break }
+                switch join(&batch, level: level, bucket: takesShorter ? shorter : longer, now: now) {
+                case .joined: break
+                case .nobody: if takesShorter { shorter -= 1 } else { longer += 1 }
+                case .done: if takesShorter { shorter = -1 } else { longer = end }
+                }
+            }
+        }
+        return batch
+    }
+
+    /// Adds the first of a line that lets the batch keep its deadlines and its padding.
+    private mutating func join(_ batch: inout Forming, level: Int, bucket: Int, now: Duration) -> Joining {
+        let rows = batch.ids.count + 1
+        let computed = max(batch.bucket, bucket)
+        guard rows <= rowLimits[computed] * (batch.isTrial ? 2 : 1) else { return .done }
+        let finish = now + (times.ceiling(rows: rows, bucket: computed) ?? .zero)
+        // Beyond are longer rows, or rows that change nothing about the time.
+        guard finish <= batch.deadline else { return .done }
+        guard let id = candidate(level: level, bucket: bucket, finish: finish), let request = requests[id] else { return .nobody }
+
+        let isUniform = batch.isUniform && bucket == batch.bucket
+        let tokens = batch.tokens + request.length
+        let padded = rows * limits.lengthBuckets[computed]
+        guard isUniform || Double(padded - tokens) <= limits.paddingShare * Double(padded) else { return .done }
+        remove(id)
+        batch.ids.append(id)
+        batch.tokens = tokens
+        batch.bucket = computed
+        batch.isUniform = isUniform
+        batch.deadline = min(batch.deadline, request.deadline)
+        return .joined
+    }
+
+    /// The first request of a line whose deadline is not before `finish`. Of the overdue, only the first is looked at: they are not in the order of deadlines.
+    private func candidate(level: Int, bucket: Int, finish: Duration) -> RequestID? {
+        let line = lines[level * limits.lengthBuckets.count + bucket]
+        if level == 0 { return line.entries.first.flatMap { entry in requests[entry.id].flatMap { $0.deadline >= finish ? entry.id : nil } } }
+        let index = line.count(before: Line.Entry(key: finish, id: 0))
+        return index < line.entries.count ? line.entries[index].id : nil
+    }
+}
