@@ -84,11 +84,16 @@ let package = Package(
         .target(
             name: "ServiceKit",
             dependencies: [
-                "RPC", "RPCServices", "Conversation", configuration, dequeModule, httpTypes, hummingbird, lifecycle, logging, nioCore, nioPosix,
+                "RPC", "RPCServices", "Conversation", configuration, dequeModule, httpTypes, hummingbird, lifecycle, logging, nioCore,
+                nioPosix,
                 systemPackage, unixSignals,
             ], swiftSettings: strict),
         .target(
-            name: "UnderstandingService", dependencies: ["RPC", "RPCServices", "ServiceKit", "Torch", "Understanding", "Wire", lifecycle, logging],
+            name: "UnderstandingService",
+            dependencies: [
+                "Batching", "Conversation", "RPC", "RPCServices", "ServiceKit", "Torch", "Understanding", "Wire", lifecycle, logging,
+                unixSignals,
+            ],
             swiftSettings: strict),
         .target(
             name: "DialogueService", dependencies: ["Dialogue", "RPC", "Redis", "ServiceKit", "Wire", lifecycle, logging],
@@ -97,8 +102,10 @@ let package = Package(
         // Programs: command line and composition only.
         .executableTarget(
             name: "IntentServer",
-            dependencies: ["Conversation", "RPC", "RPCServices", "ServiceKit", "UnderstandingService", "Wire", argumentParser, logging],
-            swiftSettings: strict),
+            dependencies: [
+                "Conversation", "RPC", "RPCServices", "ServiceKit", "Understanding", "UnderstandingService", "Wire", argumentParser,
+                logging,
+            ], swiftSettings: strict),
         .executableTarget(
             name: "DialogueOrchestrator",
             dependencies: [
@@ -107,7 +114,8 @@ let package = Package(
             ], swiftSettings: strict),
 
         // Tests: one target a library.
-        .target(name: "TestSupport", dependencies: ["Understanding", "Conversation"], path: "Tests/TestSupport", swiftSettings: strict),
+        .target(
+            name: "TestSupport", dependencies: ["Understanding", "Conversation", sha2], path: "Tests/TestSupport", swiftSettings: strict),
         .testTarget(name: "TorchTests", dependencies: ["Torch"], resources: [.copy("Resources")], swiftSettings: strict),
         .testTarget(name: "RPCTests", dependencies: ["RPC"], resources: [.copy("Certificates")], swiftSettings: strict),
         .testTarget(name: "RPCServicesTests", dependencies: ["RPC", "RPCServices", "CProtos"], swiftSettings: strict),
@@ -118,7 +126,11 @@ let package = Package(
         .testTarget(name: "TokenizationTests", dependencies: ["Tokenization"], resources: [.copy("Resources")], swiftSettings: strict),
         .testTarget(name: "BatchingTests", dependencies: ["Batching", "TestSupport"], swiftSettings: strict),
         .testTarget(
-            name: "UnderstandingTests", dependencies: ["Understanding", "Tokenization", "Conversation", "TestSupport", sha2],
+            name: "UnderstandingTests", dependencies: ["Understanding", "Tokenization", "Conversation", "TestSupport"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "UnderstandingServiceTests",
+            dependencies: ["Conversation", "TestSupport", "Understanding", "UnderstandingService", logging],
             swiftSettings: strict),
         .testTarget(name: "DialogueTests", dependencies: ["Conversation", "Dialogue"], swiftSettings: strict),
         .testTarget(name: "ServiceKitTests", dependencies: ["Conversation", "RPC", "ServiceKit"], swiftSettings: strict),

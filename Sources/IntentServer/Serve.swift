@@ -1,8 +1,10 @@
 import ArgumentParser
+import Conversation
 import Foundation
 import RPC
 import RPCServices
 import ServiceKit
+import Understanding
 import UnderstandingService
 
 struct Serve: AsyncParsableCommand {
@@ -18,15 +20,28 @@ struct Serve: AsyncParsableCommand {
     var listen: String?
     @Option(help: "Where to serve /metrics and /readyz by HTTP: HOST:PORT, port 0 for a free one. (default: nowhere)")
     var http: String?
-    @Option(help: "The folder of the model bundles, NAME/VERSION; the highest version of each is served. (default: Deploy/models)")
+    @Option(help: "The folder of the model bundles, NAME/VERSION. (default: Deploy/models)")
     var models: String?
-    @Option(help: "The model that answers where a request names none. (default: the first by name)")
+    @Option(help: "Which versions of each model are served: latest, latest:N or all. (default: latest)")
+    var versions: String?
+    @Option(help: "How often the folder is looked at for changes, in milliseconds; 0: only at SIGHUP. (default: 5000)")
+    var pollIntervalMs: String?
+    @Option(help: "What answers where a request names no model: NAME, NAME@VERSION, or a cascade. (default: the first model by name)")
     var defaultModel: String?
+    @Option(
+        help: """
+            A light model that answers where it is confident, before a heavy one, under a name of their own: \
+            name=NAME,light=MODEL,heavy=MODEL,threshold=0.9. Where the heavy one cannot answer the request fails; with ,fallback=light the light answer \
+            is given. More than one: separated by semicolons.
+            """)
+    var cascade: String?
+    @Option(help: "The bytes of answers that each model version keeps for texts of the same tokens; 0: none. (default: 0)")
+    var cacheBytes: String?
     @Option(help: "Where models run: cpu, or cuda:N. (default: cpu)")
     var device: String?
     @Option(help: "Instances of a model, each on a thread of its own. (default: 1)")
     var workers: String?
-    @Option(help: "Threads of one forward pass. (default: the cores, divided by the workers)")
+    @Option(help: "Threads of one forward pass; with the workers at most the cores. (default: the cores, divided by the workers)")
     var threads: String?
     @Option(help: "The most utterances of one forward pass. (default: 32)")
     var batchSize: String?
@@ -42,36 +57,47 @@ struct Serve: AsyncParsableCommand {
     var settings: String?
 
     func run() async throws {
-        try ModelHost.prepareProcess()
+        try ModelLoader.prepareProcess()
         let settings = try await Settings(
             flags: [
-                "listen": listen, "http": http, "models": models, "default-model": defaultModel, "device": device, "workers": workers, "threads": threads,
+                "listen": listen, "http": http, "models": models, "versions": versions, "poll-interval-ms": pollIntervalMs,
+                "default-model": defaultModel,
+                "cascade": cascade, "cache-bytes": cacheBytes, "device": device, "workers": workers, "threads": threads,
                 "batch-size": batchSize, "queue": queue, "timeout-ms": timeoutMs, "grace-ms": graceMs, "log-level": logLevel,
             ], file: settings, environment: Program.environment)
         let logger = Program.logger("intent-server", level: try settings.logLevel())
         let grace = try settings.milliseconds("grace-ms", default: .seconds(10))
         let listen = settings.string("listen", default: "127.0.0.1:50051")
 
+        let device = settings.string("device", default: "cpu")
         let cores = ProcessInfo.processInfo.activeProcessorCount
-        var configuration = ModelHost.Configuration()
-        configuration.device = settings.string("device", default: "cpu")
-        configuration.workers = try settings.int("workers", default: 1, in: 1...64)
-        configuration.threads = try settings.int("threads", default: max(1, cores / configuration.workers), in: 1...256)
-        configuration.batchSize = try settings.int("batch-size", default: 32, in: 1...1024)
-        configuration.waiting = try settings.int("queue", default: 1024, in: 1...1_000_000)
-        configuration.defaultModel = settings.string("default-model")
-        let host = try ModelHost(
-            directory: settings.string("models", default: "Deploy/models"), configuration: configuration, logger: logger)
+        let workers = try settings.int("workers", default: 1, in: 1...64)
+        let threads = try settings.int("threads", default: max(1, cores / workers), in: 1...256)
+        if device == "cpu" { try ModelLoader.checkThreads(workers: workers, threads: threads, cores: cores) }
+        let engine = RecognitionEngine.Configuration(
+            batchSize: try settings.int("batch-size", default: 32, in: 1...1024),
+            waiting: try settings.int("queue", default: 1024, in: 1...1_000_000),
+            cacheBytes: try settings.int("cache-bytes", default: 0, in: 0...1 << 40))
 
         let registry = MetricsRegistry()
         registry.addProcess()
         let metrics = UnderstandingMetrics(registry: registry)
+        var configuration = ModelHost.Configuration()
+        configuration.versions = try VersionPolicy(settings.string("versions", default: "latest"))
+        configuration.defaultModel = try settings.string("default-model").map { try ModelSelector($0) }
+        configuration.cascades = try settings.string("cascade")?.split(separator: ";").map { try Cascade(String($0)) } ?? []
+        let host = try ModelHost(
+            directory: settings.string("models", default: "Deploy/models"), configuration: configuration,
+            loader: .torch(device: device, workers: workers, threads: threads, engine: engine, observe: metrics.observer),
+            logger: logger)
+
         metrics.watch(host, in: registry)
+
         let health = Health(services: [UnderstandingEndpoint.name, InferenceEndpoint.name])
         let timeout = try settings.milliseconds("timeout-ms", default: .seconds(10))
         let understanding = UnderstandingEndpoint(host: host, metrics: metrics, timeout: timeout)
         let inference = InferenceEndpoint(
-            host: host, health: health, metrics: metrics, rowLimit: configuration.batchSize, timeout: timeout)
+            host: host, health: health, metrics: metrics, rowLimit: engine.batchSize, timeout: timeout)
 
         let completions = CompletionQueue(name: "understanding")
         let server = try StandardServer(
@@ -79,7 +105,7 @@ struct Serve: AsyncParsableCommand {
         let http = try settings.string("http").map { listen in
             (listen, try StandardHTTPServer(listen: listen, health: health, metrics: registry, logger: logger))
         }
-        let models = ModelService(host: host) {
+        let models = ModelService(host: host, pollInterval: try settings.milliseconds("poll-interval-ms", default: .seconds(5))) {
             var addresses = [(name: "grpc", address: Program.bound(listen, port: server.port))]
             if let (listen, http) = http { addresses.append(("http", Program.bound(listen, port: try await http.boundPort))) }
             health.set(.serving)

@@ -154,7 +154,9 @@ extension String {
     }
 
     fileprivate func escaped(quotes: Bool) -> String {
-        guard utf8.contains(where: { $0 == UInt8(ascii: "\\") || $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\"") }) else { return self }
+        guard utf8.contains(where: { $0 == UInt8(ascii: "\\") || $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\"") }) else {
+            return self
+        }
         var text = ""
         for scalar in unicodeScalars {
             switch scalar {

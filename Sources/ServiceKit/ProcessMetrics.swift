@@ -26,7 +26,9 @@ extension MetricsRegistry {
         collect("process_start_time_seconds", "When the process started, in seconds since 1970 (UTC).", .gauge) {
             start.map { [MetricSample(value: $0)] } ?? []
         }
-        collect("kefu_build_info", "1, with the version of the program.", .gauge) { [MetricSample(["version", Program.version], value: 1)] }
+        collect("kefu_build_info", "1, with the version of the program.", .gauge) {
+            [MetricSample(["version", Program.version], value: 1)]
+        }
     }
 }
 

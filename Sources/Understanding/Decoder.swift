@@ -15,19 +15,19 @@ struct Decoder: Sendable {
         return order.prefix(max(1, count)).map { Intent(name: intents[$0], confidence: probabilities[$0]) }
     }
 
-    /// The slots of a text.
+    /// The spans of a row.
     ///
     /// A word has the likeliest label of its first piece, `X` left out; its further pieces belong to it. Spans are found as conlleval finds them: `B-` begins
     /// one; `I-` goes on with a span of the same slot, and without one before it begins one. A span's confidence is the least probability among its words.
     ///
     /// - Parameter logits: One value a token and label, token by token; padding may follow.
-    func slots(_ logits: ArraySlice<Float>, encoding: Encoding, text: String) -> [RecognizedSlot] {
+    func spans(_ logits: ArraySlice<Float>, encoding: Encoding) -> [Span] {
         var spans: [Span] = []
         var isOpen = false
         // [CLS] and [SEP] are no words.
         for token in 1..<max(1, encoding.ids.count - 1) {
             if encoding.isContinuation[token] {
-                if isOpen { spans[spans.count - 1].range = spans[spans.count - 1].range.lowerBound..<encoding.ranges[token].upperBound }
+                if isOpen { spans[spans.count - 1].last = token }
                 continue
             }
             let start = logits.startIndex + token * labels.labels.count
@@ -35,30 +35,39 @@ struct Decoder: Sendable {
             let best = likeliest(row)
             switch labels.labels[best] {
             case .inside(let slot) where isOpen && spans[spans.count - 1].slot == slot:
-                spans[spans.count - 1].range = spans[spans.count - 1].range.lowerBound..<encoding.ranges[token].upperBound
+                spans[spans.count - 1].last = token
                 spans[spans.count - 1].confidence = min(spans[spans.count - 1].confidence, probability(of: best, in: row))
             case .begin(let slot), .inside(let slot):
-                spans.append(Span(slot: slot, range: encoding.ranges[token], confidence: probability(of: best, in: row)))
+                spans.append(Span(slot: slot, first: token, last: token, confidence: probability(of: best, in: row)))
                 isOpen = true
             case .outside, .ignored: isOpen = false
             }
         }
+        return spans
+    }
+
+    /// What fills the slots of a text by the spans of its row.
+    func slots(_ spans: [Span], encoding: Encoding, text: String) -> [RecognizedSlot] {
         guard !spans.isEmpty else { return [] }
         let scalars = Array(text.unicodeScalars)
         return spans.map { span in
+            let range = encoding.ranges[span.first].lowerBound..<encoding.ranges[span.last].upperBound
             var value = String.UnicodeScalarView()
-            value.append(contentsOf: scalars[span.range])
+            value.append(contentsOf: scalars[range])
             let name = labels.slots[span.slot]
             let written = String(value)
             return RecognizedSlot(
-                value: SlotValue(name: name, value: written, normalized: SlotNormalizer.normalize(written, slot: name)), range: span.range,
+                value: SlotValue(name: name, value: written, normalized: SlotNormalizer.normalize(written, slot: name)), range: range,
                 confidence: span.confidence)
         }
     }
 
-    private struct Span {
+    /// Tokens that fill a slot.
+    struct Span: Sendable, Hashable {
         var slot: Int
-        var range: Range<Int>
+        /// The first and the last of its tokens.
+        var first: Int
+        var last: Int
         var confidence: Float
     }
 

@@ -135,6 +135,15 @@ enum File {
         return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     }
 
+    /// Size, times of change and inode of a file; empty where it cannot be looked at.
+    static func fingerprint(_ path: String) -> String {
+        var status = stat()
+        guard stat(path, &status) == 0 else { return "" }
+        let (written, changed) = (status.st_mtim, status.st_ctim)
+        return
+            "\(status.st_size) \(written.tv_sec).\(written.tv_nsec) \(changed.tv_sec).\(changed.tv_nsec) \(status.st_dev):\(status.st_ino)"
+    }
+
     /// The folders that lead to a path, from the root, with `.` and `..` resolved but not links: a link is known by its own name.
     static func components(of path: String) throws(BundleError) -> [Substring] {
         var absolute = path

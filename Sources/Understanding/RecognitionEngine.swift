@@ -1,4 +1,4 @@
-internal import Batching
+public import Batching
 public import Conversation
 internal import Tokenization
 
@@ -14,12 +14,15 @@ public final class RecognitionEngine: Sendable {
         public var waiting: Int
         /// The greatest share of a batch that may be padding, 0 to 1.
         public var paddingShare: Double
+        /// The bytes that answers may take which are kept for texts of the same tokens; 0: none are kept.
+        public var cacheBytes: Int
 
         /// Values that suit a CPU.
-        public init(batchSize: Int = 32, waiting: Int = 1024, paddingShare: Double = 0.15) {
+        public init(batchSize: Int = 32, waiting: Int = 1024, paddingShare: Double = 0.15, cacheBytes: Int = 0) {
             self.batchSize = batchSize
             self.waiting = waiting
             self.paddingShare = paddingShare
+            self.cacheBytes = cacheBytes
         }
     }
 
@@ -36,57 +39,109 @@ public final class RecognitionEngine: Sendable {
     private let tokenizer: Tokenizer
     private let decoder: Decoder
     private let batcher: Batcher<ContinuousClock, Encoding, Row>
+    private let cache: AnswerCache<[Int64], Answer>?
 
     /// An engine over a model.
     ///
-    /// - Parameter workers: Instances of the model; each runs one batch at a time. At least one.
-    public init(bundle: ModelBundle, workers: [any ForwardPass], configuration: Configuration = Configuration()) {
+    /// - Parameters:
+    ///   - workers: Instances of the model; each runs one batch at a time. At least one.
+    ///   - observe: Told what happens to batches; it must be quick.
+    public init(
+        bundle: ModelBundle, workers: [any ForwardPass], configuration: Configuration = Configuration(),
+        observe: (@Sendable (BatchEvent) -> Void)? = nil
+    ) {
         self.bundle = bundle
         self.workers = workers
         tokenizer = Tokenizer(vocabulary: bundle.vocabulary, options: bundle.manifest.tokenization)
         decoder = Decoder(intents: bundle.manifest.intents, labels: bundle.manifest.slotLabels, temperature: bundle.manifest.temperature)
-        let limits = BatchQueue<ContinuousClock.Instant>.Limits(
-            batchSize: configuration.batchSize, waiting: configuration.waiting, paddingShare: configuration.paddingShare)
-        batcher = Batcher(workers: workers.count, limits: limits, clock: ContinuousClock()) { worker, encodings, length in
+        let bound = BatchQueue.Limits.Bound(waiting: configuration.waiting)
+        let limits = BatchQueue.Limits(
+            batchSize: configuration.batchSize, interactive: bound, standard: bound, background: bound,
+            paddingShare: configuration.paddingShare, lengthBuckets: BatchQueue.Limits.lengthBuckets(upTo: bundle.manifest.maximumLength))
+        batcher = Batcher(workers: workers.count, limits: limits, clock: ContinuousClock(), observe: observe) { worker, encodings, length in
             let batch = TokenBatch(encodings, length: length)
             let logits = try await workers[worker].forward(batch)
             try bundle.check(logits, of: batch)
             return encodings.indices.map { Row(logits: logits, index: $0, length: length) }
         }
+        cache =
+            configuration.cacheBytes == 0
+            ? nil : AnswerCache(bytes: configuration.cacheBytes) { ids, answer in answer.bytes + ids.count * MemoryLayout<Int64>.stride }
     }
 
-    /// Runs every shape once on every worker, so that no request pays for a first run, and checks what the model gives.
+    /// Runs every shape on every worker, all workers side by side as they will be under load, and checks what the model gives.
     ///
+    /// - Returns: What each shape takes, in the order of `shapes`.
     /// - Throws: ``BundleError`` where the outputs do not fit the manifest; what the forward pass throws.
-    public func warmUp(_ shapes: [(rows: Int, length: Int)]) async throws {
-        for worker in workers {
-            for (rows, length) in shapes {
-                let row = Encoding(
-                    ids: Array(repeating: bundle.vocabulary.unknown, count: length), ranges: Array(repeating: 0..<0, count: length),
-                    isContinuation: Array(repeating: false, count: length), truncated: false)
-                let batch = TokenBatch(Array(repeating: row, count: rows), length: length)
-                try bundle.check(await worker.forward(batch), of: batch)
-            }
-        }
+    @discardableResult
+    public func warmUp(_ shapes: [(rows: Int, length: Int)]) async throws -> [ShapeTime] {
+        let times = try await WarmUp.run(shapes, on: workers, of: bundle)
+        for time in times { batcher.record(rows: time.rows, length: time.length, duration: time.median) }
+        return times
     }
 
     /// How many utterances wait for a worker.
     public var waiting: Int { batcher.waiting }
 
+    /// What waits and runs now.
+    public var statistics: BatchStatistics { batcher.statistics }
+
+    /// How many callers wait for an answer that will be kept.
+    var keptWaiting: Int { cache?.waiting ?? 0 }
+
     /// Recognises an utterance.
     ///
     /// - Parameters:
     ///   - topK: How many intents to give at most; below 1 counts as 1.
+    ///   - priority: Who waits for the answer.
     ///   - deadline: When an answer is of no use any more. An utterance that still waits for a worker then is never computed.
     /// - Throws: ``ConversationError``: `.resourceExhausted` where too many wait, `.deadlineExceeded`, `.cancelled` where the caller's task is cancelled,
     ///   `.unavailable` once drained, `.internalError` where the model fails or gives what is not a number.
-    public func recognize(_ utterance: Utterance, topK: Int = 1, deadline: ContinuousClock.Instant? = nil) async throws(ConversationError)
-        -> Recognition
-    {
+    public func recognize(
+        _ utterance: Utterance, topK: Int = 1, priority: Conversation.Priority = .interactive, deadline: ContinuousClock.Instant? = nil
+    ) async throws(ConversationError) -> Recognition {
         let encoding = tokenizer.encode(utterance.text, maximumLength: bundle.manifest.maximumLength)
+        var answer: Answer
+        var route = Route.model
+        if let cache {
+            // All intents, so that what is kept serves every top_k.
+            let (value, wasKept) = try await cache.answer(
+                for: encoding.ids, urgency: .init(priority: priority, deadline: deadline)
+            ) { () async throws(ConversationError) in
+                try await self.answer(encoding, topK: .max, priority: priority, deadline: deadline)
+            }
+            answer = value
+            if wasKept {
+                route = .cache
+                answer.timing = Timing()
+            }
+        } else {
+            answer = try await self.answer(encoding, topK: topK, priority: priority, deadline: deadline)
+        }
+        return Recognition(
+            intents: Array(answer.intents.prefix(max(1, topK))),
+            slots: decoder.slots(answer.spans, encoding: encoding, text: utterance.text), model: bundle.id, route: route,
+            timing: answer.timing)
+    }
+
+    /// What a model makes of token ids: texts of the same tokens differ only in where their slots are.
+    private struct Answer: Sendable {
+        var intents: [Intent]
+        var spans: [Decoder.Span]
+        var timing: Timing
+
+        /// About what it takes in memory, the entries of a cache's tables included; the names of intents are the manifest's.
+        var bytes: Int { 400 + intents.count * MemoryLayout<Intent>.stride + spans.count * MemoryLayout<Decoder.Span>.stride }
+    }
+
+    /// Computes in a batch.
+    private func answer(
+        _ encoding: Encoding, topK: Int, priority: Conversation.Priority, deadline: ContinuousClock.Instant?
+    ) async throws(ConversationError) -> Answer {
         let batched: Batched<Row>
         do {
-            batched = try await batcher.submit(encoding, length: encoding.ids.count, deadline: deadline)
+            batched = try await batcher.submit(
+                encoding, length: encoding.ids.count, priority: Batching.Priority(priority), deadline: deadline)
         } catch {
             throw explain(error)
         }
@@ -99,9 +154,8 @@ public final class RecognitionEngine: Sendable {
         guard intentLogits.allSatisfy(\.isFinite), slotLogits.allSatisfy(\.isFinite) else {
             throw ConversationError(.internalError, "the model \(bundle.id) gave a value that is not a finite number")
         }
-        return Recognition(
-            intents: decoder.intents(intentLogits, count: topK), slots: decoder.slots(slotLogits, encoding: encoding, text: utterance.text),
-            model: bundle.id, route: .model,
+        return Answer(
+            intents: decoder.intents(intentLogits, count: topK), spans: decoder.spans(slotLogits, encoding: encoding),
             timing: Timing(queue: batched.queue, compute: batched.compute, batchSize: batched.batchSize, paddedLength: batched.length))
     }
 
@@ -116,10 +170,25 @@ public final class RecognitionEngine: Sendable {
         case .full:
             ConversationError(
                 .resourceExhausted, "the model \(bundle.id) has too much to do: \(error.message)", retryAfter: error.retryAfter)
+        case .unreachable:
+            ConversationError(
+                .resourceExhausted, "the model \(bundle.id) cannot answer before the deadline", retryAfter: error.retryAfter)
+        case .tooLarge: ConversationError(.resourceExhausted, "the model \(bundle.id) is out of memory: \(error.message)")
         case .expired: ConversationError(.deadlineExceeded, "the deadline passed before the model \(bundle.id) could be asked")
         case .cancelled: ConversationError(.cancelled, "the caller no longer waits")
         case .stopped: ConversationError(.unavailable, "the model \(bundle.id) is being taken out of service")
         default: error.cause as? ConversationError ?? ConversationError(.internalError, "the model \(bundle.id) failed: \(error.message)")
+        }
+    }
+}
+
+extension Batching.Priority {
+    /// The queue's class for who waits.
+    public init(_ priority: Conversation.Priority) {
+        switch priority {
+        case .interactive: self = .interactive
+        case .standard: self = .standard
+        case .background: self = .background
         }
     }
 }

@@ -2,7 +2,6 @@ import Conversation
 public import RPC
 public import RPCServices
 import ServiceKit
-import Understanding
 import Wire
 
 /// KServe's Open Inference Protocol v2, `inference.GRPCInferenceService`, over the models of a host.
@@ -38,7 +37,7 @@ public struct InferenceEndpoint: Sendable {
                 .unary("ServerReady") { [health] _, _ in InferenceCodec.serverReadyResponse(health.status() == .serving) },
                 .unary("ModelReady") { [self] request, _ in
                     let model = try decoded { () throws(ConversationError) in try InferenceCodec.modelReadyRequest(decoding: request) }
-                    return InferenceCodec.modelReadyResponse((try? host.engine(for: model)) != nil)
+                    return InferenceCodec.modelReadyResponse((try? host.description(of: model))?.state == .ready)
                 },
                 .unary("ServerMetadata") { _, _ in
                     InferenceCodec.serverMetadataResponse(
@@ -64,29 +63,22 @@ public struct InferenceEndpoint: Sendable {
     }
 
     private func modelMetadata(_ selector: ModelSelector?) throws(ConversationError) -> [UInt8] {
-        let known = host.descriptions
-        let named = known.filter { model in selector.map { $0.name == model.name } ?? model.isDefault }
-        guard let name = named.first?.name, selector?.version.map({ version in named.contains { $0.version == version } }) ?? true else {
-            let ids = known.map { "\($0.name)@\($0.version)" }.joined(separator: ", ")
-            throw ConversationError(.notFound, "there is no model \"\(selector?.description ?? "")\"; there is \(ids)")
-        }
-        return InferenceCodec.modelMetadataResponse(name: name, versions: named.map(\.version))
+        let name = try host.description(of: selector).name
+        let versions = host.descriptions.filter { $0.name == name }.map(\.version)
+        return InferenceCodec.modelMetadataResponse(name: name, versions: versions.filter { !$0.isEmpty })
     }
 
     private func infer(_ bytes: [UInt8], _ context: ServerContext) async throws(ConversationError) -> [UInt8] {
-        let (request, engine) = try metrics.counting { () throws(ConversationError) in
-            let request = try InferenceCodec.inferRequest(decoding: bytes, rowLimit: rowLimit)
-            return (request, try host.engine(for: request.model))
+        let request = try metrics.counting { () throws(ConversationError) in
+            try InferenceCodec.inferRequest(decoding: bytes, rowLimit: rowLimit)
         }
         let now = ContinuousClock.now
         let deadline = [now + timeout, request.timeout.map { now + $0 }, context.deadline].compactMap(\.self).min()
-        let recognitions = try await eachRow(request.utterances) { utterance throws(ConversationError) in
-            try await metrics.counting(engine.bundle.manifest.name, request.priority) { () throws(ConversationError) in
-                try await engine.recognize(utterance, topK: request.topK, deadline: deadline)
-            }
+        let recognitions = try await eachRow(request.utterances) { utterance async throws(ConversationError) in
+            let row = RecognitionRequest(utterance: utterance, priority: request.priority, model: request.model, topK: request.topK)
+            return try await metrics.recognize(row, with: host, deadline: deadline)
         }
-        let manifest = engine.bundle.manifest
-        return InferenceCodec.inferResponse(recognitions, to: request, model: manifest.name, version: "\(manifest.version)")
+        return InferenceCodec.inferResponse(recognitions, to: request, defaultModel: host.defaultModel.name)
     }
 
     /// Recognises the rows side by side. The first that fails cancels those that still wait, and its failure is that of all.

@@ -1,159 +1,138 @@
 public import Conversation
 public import Logging
 import Synchronization
-import Torch
 public import Understanding
 
-/// The models that an intent server has: loads them, warms them, finds the one that a request names, and lets them go.
+/// The models that an intent server has: keeps up with their folder, finds the one that a request names, recognises with it, and lets it go when its
+/// folder has.
 public final class ModelHost: Sendable {
-    /// How models are run.
+    /// Which models are served.
     public struct Configuration: Sendable {
-        /// Where: `cpu`, or `cuda:N` where libtorch has CUDA.
-        public var device = "cpu"
-        /// Instances of a model, each on a thread of its own.
-        public var workers = 1
-        /// Threads of one forward pass; workers × threads should not exceed the cores.
-        public var threads = 1
-        /// The most utterances of one forward pass.
-        public var batchSize = 32
-        /// The most utterances that may wait; more are refused.
-        public var waiting = 1024
-        /// The name of the model that answers where a request names none; nil: the first by name.
-        public var defaultModel: String?
+        /// Which versions of each model.
+        public var versions = VersionPolicy.latest(1)
+        /// The model, version or cascade that answers where a request names none; nil: the first model by name, as it is found at the start.
+        public var defaultModel: ModelSelector?
+        /// Pairs of models behind names of their own. Such a name stands before that of a model.
+        public var cascades: [Cascade] = []
 
         /// The defaults.
         public init() {}
     }
 
-    private struct Hosted {
-        var bundle: ModelBundle
-        var state: ModelDescription.State
-        var engine: RecognitionEngine?
-        var instances: [ModelInstance] = []
-        var memoryBytes: UInt64 = 0
-    }
+    let directory: String
+    let configuration: Configuration
+    let loader: ModelLoader
+    let logger: Logger
+    let models = Mutex(HostedModels())
+    let reloading = Mutex(Reloading())
+    /// What answers where a request names no model.
+    let defaultModel: ModelSelector
+    private let cascades: [String: Cascade]
 
-    private let configuration: Configuration
-    private let logger: Logger
-    private let models: Mutex<[Hosted]>
-    private let defaultName: String
-
-    /// Makes torch's threads wait passively instead of spinning, which on shared cores takes many times as long (measured: BERT-GRU 384 x 6,
-    /// 1 x 16 tokens, 2 threads on 2 busy cores: 2 passes in 0.84 s spinning, 81 in 1.01 s passive). To be called first of all: it starts
-    /// the program anew where the environment does not say how to wait.
+    /// Looks into the folder of models. None is read yet.
     ///
-    /// - Throws: `TorchError` where that cannot be done; the caller may go on, slower.
-    public static func prepareProcess() throws { try TorchRuntime.restartToWaitPassively() }
-
-    /// Reads and checks the highest version of every model in a folder. None is loaded yet.
-    ///
-    /// - Throws: `BundleError`, which names file and field; ``ConversationError`` where the default model is not there.
-    public init(directory: String, configuration: Configuration, logger: Logger) throws {
-        let bundles = try ModelRepository(directory: directory).loadLatest()
-        let names = bundles.map(\.manifest.name)
-        let name = configuration.defaultModel ?? names[0]
-        guard names.contains(name) else {
-            throw ConversationError(
-                .notFound, "the default model \(name) is not in \(directory), which has \(names.joined(separator: ", "))")
+    /// - Throws: `BundleError` where the folder holds no model; ``/Conversation/ConversationError`` where the default or a part of a cascade is not there.
+    public init(directory: String, configuration: Configuration, loader: ModelLoader, logger: Logger) throws {
+        let names = try ModelRepository(directory: directory).versions.keys.sorted()
+        let cascades = Dictionary(grouping: configuration.cascades, by: \.name)
+        func check(_ selector: ModelSelector, _ role: String, _ names: [String]) throws(ConversationError) {
+            guard names.contains(selector.name) else {
+                throw ConversationError(
+                    .notFound, "\(role) \(selector) is not in \(directory), which has \(names.joined(separator: ", "))")
+            }
         }
+        for (name, cascades) in cascades {
+            guard cascades.count == 1 else { throw ConversationError(.invalidArgument, "\(cascades.count) cascades have the name \(name)") }
+            guard !names.contains(name) else {
+                throw ConversationError(
+                    .invalidArgument, "the cascade \(name) has the name of a model in \(directory); another is expected")
+            }
+            try check(cascades[0].light, "the light model of the cascade \(name)", names)
+            try check(cascades[0].heavy, "the heavy model of the cascade \(name)", names)
+        }
+        let fallback = try names.first.map { try ModelSelector($0) }
+        guard let selector = configuration.defaultModel ?? fallback else {
+            throw ConversationError(.notFound, "there is no model in \(directory)")
+        }
+        if selector.version != nil || cascades[selector.name] == nil {
+            try check(selector, "the default model", names + cascades.keys.sorted())
+        }
+        self.directory = directory
         self.configuration = configuration
+        self.loader = loader
         self.logger = logger
-        defaultName = name
-        models = Mutex(bundles.map { Hosted(bundle: $0, state: .loading) })
+        self.cascades = cascades.compactMapValues(\.first)
+        defaultModel = selector
     }
 
-    /// Loads and warms every model. Until a model is warm, requests for it are `UNAVAILABLE`.
+    /// Recognises what a request asks for, with the model or the cascade that it names, or with the default.
     ///
-    /// - Throws: `TorchError` or `BundleError` of the first model that cannot be loaded or gives other outputs than its manifest says.
-    public func load() async throws {
-        try TorchRuntime.setIntraOpThreads(configuration.threads)
-        let bundles = models.withLock { $0.map(\.bundle) }
-        for (index, bundle) in bundles.enumerated() {
-            let began = ContinuousClock.now
-            do {
-                try await load(bundle, at: index)
-            } catch {
-                models.withLock { $0[index].state = .failed }
-                throw error
+    /// - Parameter deadline: When an answer is of no use any more.
+    /// - Throws: ``/Conversation/ConversationError``: `.notFound` where there is no such model, `.unavailable` while it is starting or draining, and as the
+    ///   engine does.
+    public func recognize(
+        _ request: RecognitionRequest, deadline: ContinuousClock.Instant? = nil
+    ) async throws(ConversationError) -> Recognition {
+        let selector = request.model ?? defaultModel
+        if selector.version == nil, let cascade = cascades[selector.name] {
+            return try await cascade.recognize { (selector) async throws(ConversationError) in
+                try await ask(selector, request, deadline)
             }
-            logger.info("model is ready", metadata: ["model": "\(bundle.id)", "took": "\(ContinuousClock.now - began)"])
         }
+        return try await ask(selector, request, deadline)
     }
 
-    private func load(_ bundle: ModelBundle, at index: Int) async throws {
-        var instances: [ModelInstance] = []
-        for worker in 0..<configuration.workers {
-            instances.append(
-                try await ModelInstance.load(
-                    path: bundle.modelPath, device: configuration.device, name: "\(bundle.manifest.name)-\(worker)"))
-        }
-        let engine = RecognitionEngine(
-            bundle: bundle, workers: instances.map(TorchForwardPass.init),
-            configuration: .init(batchSize: configuration.batchSize, waiting: configuration.waiting))
-        models.withLock {
-            $0[index].state = .warming
-            $0[index].instances = instances
-        }
-        try await engine.warmUp(warmUpShapes(bundle))
-        var memory = 0
-        for instance in instances { memory += await instance.parameterBytes }
-        models.withLock { [memory] in
-            $0[index].memoryBytes = UInt64(memory)
-            $0[index].engine = engine
-            $0[index].state = .ready
-        }
+    private func ask(
+        _ selector: ModelSelector, _ request: RecognitionRequest, _ deadline: ContinuousClock.Instant?
+    ) async throws(ConversationError) -> Recognition {
+        let lease = try models.withLock { models throws(ConversationError) in try models.acquire(selector) }
+        defer { models.withLock { $0.release(lease.version) }?.resume() }
+        return try await lease.model.engine.recognize(
+            request.utterance, topK: request.topK, priority: request.priority, deadline: deadline)
     }
 
-    /// Powers of two up to the largest batch, at lengths of a fragment, a sentence, and a story.
-    private func warmUpShapes(_ bundle: ModelBundle) -> [(rows: Int, length: Int)] {
-        var rows = [1]
-        while let last = rows.last, last < configuration.batchSize { rows.append(min(last * 2, configuration.batchSize)) }
-        return rows.flatMap { rows in [8, 16, 32, 64].map { (rows, min($0, bundle.manifest.maximumLength)) } }
-    }
-
-    /// The engine of the model that a request names, or of the default model.
+    /// The models and what became of them, by name and version; then the cascades.
     ///
-    /// - Throws: ``ConversationError``: `.notFound`, or `.unavailable` while it is starting or draining.
-    public func engine(for selector: ModelSelector?) throws(ConversationError) -> RecognitionEngine {
-        let name = selector?.name ?? defaultName
-        let (found, known) = models.withLock { models in
-            (
-                models.first { model in
-                    model.bundle.manifest.name == name && selector?.version.map { $0 == "\(model.bundle.manifest.version)" } ?? true
-                },
-                models.map(\.bundle.id)
-            )
-        }
-        guard let found else {
-            let asked = selector?.description ?? defaultName
-            throw ConversationError(.notFound, "there is no model \"\(asked)\"; there is \(known.joined(separator: ", "))")
-        }
-        guard let engine = found.engine else { throw ConversationError(.unavailable, "model \(found.bundle.id) is \(found.state)") }
-        return engine
-    }
-
-    /// The models, and what became of them.
+    /// A cascade has no version and no file; its state and labels are those of its heavy model.
     public var descriptions: [ModelDescription] {
-        models.withLock { models in
-            models.map { hosted in
-                let manifest = hosted.bundle.manifest
-                return ModelDescription(
-                    name: manifest.name, version: "\(manifest.version)", state: hosted.state, isDefault: manifest.name == defaultName,
-                    device: configuration.device, intents: manifest.intents, slotLabels: manifest.slotLabels.names,
-                    memoryBytes: hosted.memoryBytes, sha256: manifest.files["model.pt"]?.sha256 ?? "")
-            }
+        let models = models.withLock { $0 }
+        let isCascade = defaultModel.version == nil && cascades[defaultModel.name] != nil
+        let answering = isCascade ? nil : models.version(of: defaultModel)
+        let single = models.entries.sorted { $0.key < $1.key }.map { version, entry in
+            describe(version, entry, isDefault: version == answering)
         }
+        return single
+            + cascades.values.sorted { $0.name < $1.name }.map { cascade in
+                let heavy = models.version(of: cascade.heavy).flatMap { version in models.entries[version].map { (version, $0) } }
+                var description =
+                    heavy.map { describe($0, $1, isDefault: false) }
+                    ?? describe(ModelVersion(name: cascade.name, number: 0), .init(state: .failed, fingerprint: []), isDefault: false)
+                description.name = cascade.name
+                description.version = ""
+                description.isDefault = isCascade && defaultModel.name == cascade.name
+                description.memoryBytes = 0
+                description.sha256 = ""
+                return description
+            }
     }
 
-    /// Lets what waits finish, refuses what comes, and frees the models.
-    public func drain() async {
-        let hosted = models.withLock { models in
-            for index in models.indices { models[index].state = .draining }
-            return models
+    /// The model or cascade that a request would be answered by now; nil selector: the default.
+    ///
+    /// - Throws: ``/Conversation/ConversationError`` with code `.notFound` where there is none of the name.
+    public func description(of selector: ModelSelector?) throws(ConversationError) -> ModelDescription {
+        let selector = selector ?? defaultModel
+        let named = descriptions.filter { $0.name == selector.name && (selector.version ?? $0.version) == $0.version }
+        guard let found = named.last(where: { $0.state == .ready }) ?? named.last else {
+            throw ConversationError(.notFound, "there is no model \"\(selector)\"")
         }
-        for model in hosted {
-            await model.engine?.drain()
-            for instance in model.instances { await instance.unload() }
-        }
+        return found
+    }
+
+    private func describe(_ version: ModelVersion, _ entry: HostedModels.Entry, isDefault: Bool) -> ModelDescription {
+        let manifest = entry.bundle?.manifest
+        return ModelDescription(
+            name: version.name, version: "\(version.number)", state: entry.state, isDefault: isDefault, device: loader.device,
+            intents: manifest?.intents ?? [], slotLabels: manifest?.slotLabels.names ?? [], memoryBytes: entry.model?.memoryBytes ?? 0,
+            sha256: manifest?.files["model.pt"]?.sha256 ?? "")
     }
 }

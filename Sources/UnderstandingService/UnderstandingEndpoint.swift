@@ -57,15 +57,9 @@ public struct UnderstandingEndpoint: Sendable {
     private func understand(
         _ incoming: Result<RecognitionRequest, ConversationError>, _ context: ServerContext
     ) async throws(ConversationError) -> [UInt8] {
-        let (request, engine) = try metrics.counting { () throws(ConversationError) in
-            let request = try incoming.get()
-            return (request, try host.engine(for: request.model))
-        }
+        let request = try metrics.counting { () throws(ConversationError) in try incoming.get() }
         let own = ContinuousClock.now + timeout
-        let deadline = context.deadline.map { min($0, own) } ?? own
-        let recognition = try await metrics.counting(engine.bundle.manifest.name, request.priority) { () throws(ConversationError) in
-            try await engine.recognize(request.utterance, topK: request.topK, deadline: deadline)
-        }
+        let recognition = try await metrics.recognize(request, with: host, deadline: context.deadline.map { min($0, own) } ?? own)
         return UnderstandingCodec.understandResponse(recognition, requestID: request.requestID)
     }
 }

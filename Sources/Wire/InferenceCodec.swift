@@ -46,12 +46,13 @@ public enum InferenceCodec {
     ///
     /// - Parameters:
     ///   - recognitions: One a row of the request.
-    ///   - model: The name of the model that was asked.
-    ///   - version: Its version.
-    public static func inferResponse(
-        _ recognitions: [Recognition], to request: InferenceRequest, model: String, version: String
-    ) -> [UInt8] {
+    ///   - defaultModel: The name of the model that is asked where the request names none.
+    public static func inferResponse(_ recognitions: [Recognition], to request: InferenceRequest, defaultModel: String) -> [UInt8] {
         let table = InferenceTable(recognitions)
+        let model = request.model?.name ?? defaultModel
+        // Behind a cascade other models answer, each of a version of its own.
+        let answered = recognitions.first.flatMap { try? ModelSelector($0.model) }
+        let version = answered?.name == model ? answered?.version ?? "" : ""
         return packed(
             inference__model_infer_response__init, size: inference__model_infer_response__get_packed_size,
             pack: inference__model_infer_response__pack

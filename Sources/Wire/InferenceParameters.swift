@@ -31,7 +31,8 @@ struct InferenceParameters {
 
     private static func priority(_ parameter: UnsafeMutablePointer<Inference__InferParameter>?) throws(ConversationError) -> Priority {
         let expected = "1 or INTERACTIVE, 2 or STANDARD, 3 or BACKGROUND, or 0"
-        if let parameter = parameter?.pointee, parameter.parameter_choice_case == INFERENCE__INFER_PARAMETER__PARAMETER_CHOICE_STRING_PARAM {
+        if let parameter = parameter?.pointee, parameter.parameter_choice_case == INFERENCE__INFER_PARAMETER__PARAMETER_CHOICE_STRING_PARAM
+        {
             switch try text(parameter.string_param, "the parameter priority").uppercased() {
             case "INTERACTIVE": return .interactive
             case "STANDARD": return .standard

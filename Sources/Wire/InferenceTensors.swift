@@ -121,13 +121,15 @@ func elements(_ data: ProtobufCBinaryData, count: Int, _ tensor: String) throws(
         guard bytes.count - position >= prefix else {
             throw ConversationError(
                 .invalidArgument,
-                "the raw contents of \(tensor) end with \(bytes.count - position) bytes; the length of element \(elements.count) takes \(prefix)")
+                "the raw contents of \(tensor) end with \(bytes.count - position) bytes; the length of element \(elements.count) takes \(prefix)"
+            )
         }
         let length = (0..<prefix).reduce(0) { $0 | Int(bytes[position + $1]) << (8 * $1) }
         position += prefix
         guard bytes.count - position >= length else {
             throw ConversationError(
-                .invalidArgument, "element \(elements.count) of \(tensor) says that it has \(length) bytes; \(bytes.count - position) are left")
+                .invalidArgument,
+                "element \(elements.count) of \(tensor) says that it has \(length) bytes; \(bytes.count - position) are left")
         }
         elements.append(ProtobufCBinaryData(len: length, data: bytes.baseAddress.map { $0 + position }))
         position += length

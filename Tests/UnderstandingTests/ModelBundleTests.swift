@@ -1,3 +1,4 @@
+import Conversation
 import Foundation
 import Testing
 import Tokenization
@@ -159,7 +160,7 @@ import Understanding
 }
 
 @Suite struct ModelRepositoryTests {
-    @Test func servesTheHighestVersionOfEveryModel() throws {
+    @Test func findsTheVersionsOfEveryModel() throws {
         let made = try TestBundle()
         let manager = FileManager.default
         for path in ["shop/2", "shop/10x", "shop/.tmp", "shop/011", "light/1", "light/9", "light/10", "empty", ".hidden/1"] {
@@ -169,10 +170,53 @@ import Understanding
         try Data().write(to: made.root.appendingPathComponent("shop/99"))
         let repository = try ModelRepository(directory: made.root.path)
         #expect(repository.versions == ["shop": [2, 3], "light": [1, 9, 10]])
-        let error = #expect(throws: BundleError.self) { try repository.loadLatest() }
-        #expect(error?.path == "\(made.root.path)/light/10/manifest.json")
-        try manager.removeItem(at: made.root.appendingPathComponent("light"))
-        #expect(try ModelRepository(directory: made.root.path).loadLatest().map(\.id) == ["shop@3"])
+        #expect(repository.directory(of: ModelVersion(name: "shop", number: 3)) == made.directory.path)
+    }
+
+    @Test func aFingerprintChangesWithTheFiles() throws {
+        let made = try TestBundle()
+        let repository = try ModelRepository(directory: made.root.path)
+        let version = ModelVersion(name: "shop", number: 3)
+        var seen = [repository.fingerprint(of: version)]
+        #expect(seen[0].count == 3 && repository.fingerprint(of: version) == seen[0])
+        for change in [
+            { try made.write("another model", to: "model.pt") }, { try made.write("", to: "README") }, { try made.remove("vocab.txt") },
+            { try made.drop("shop/3") },
+        ] {
+            try change()
+            let now = repository.fingerprint(of: version)
+            #expect(!seen.contains(now))
+            seen.append(now)
+        }
+        #expect(seen.last == [])
+    }
+
+    @Test(
+        arguments: [
+            ("latest", [1, 2, 3], [], [], [3]), ("latest:2", [1, 2, 3], [], [], [2, 3]), ("latest:9", [1, 2, 3], [], [], [1, 2, 3]),
+            ("all", [1, 2, 3], [], [1], [1, 2, 3]), ("all", [1, 2, 3], [2], [2], [1, 3]),
+            // The next lower one stands in for one that is refused.
+            ("latest", [1, 2, 3], [3], [], [2]), ("latest:2", [1, 2, 3, 4], [4, 2], [], [1, 3]), ("latest", [1], [1], [1], []),
+            // A pinned version is served beside.
+            ("latest", [1, 2, 3], [], [1], [1, 3]), ("latest", [1, 2, 3], [], [7], [3]), ("latest", [1, 2, 3], [1], [1], [3]),
+            ("latest", [], [], [1], []), ("latest", [9, 10], [], [], [10]),
+        ] as [(String, [Int], Set<Int>, Set<Int>, Set<Int>)])
+    func versionsWanted(_ policy: String, _ found: [Int], _ refused: Set<Int>, _ pinned: Set<Int>, _ wanted: Set<Int>) throws {
+        #expect(try VersionPolicy(policy).wanted(of: found, refused: refused, pinned: pinned) == wanted)
+    }
+
+    @Test(arguments: ["", "latest:0", "latest:", "latest:x", "newest", "ALL"])
+    func refusesAPolicy(_ text: String) {
+        let error = #expect(throws: ConversationError.self) { try VersionPolicy(text) }
+        #expect(error == ConversationError(.invalidArgument, "versions is \"\(text)\"; latest, latest:N or all is expected"))
+    }
+
+    @Test func aVersionByASelector() throws {
+        #expect(try ModelVersion(ModelSelector("shop@12")) == ModelVersion(name: "shop", number: 12))
+        for text in ["shop", "shop@x", "shop@0", "shop@01"] {
+            let error = #expect(throws: ConversationError.self) { try ModelVersion(ModelSelector(text)) }
+            #expect(error?.code == .invalidArgument)
+        }
     }
 
     @Test func refusesAFolderWithoutModels() throws {

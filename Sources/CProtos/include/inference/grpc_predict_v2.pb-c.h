@@ -293,7 +293,7 @@ struct  Inference__ModelInferResponse
    */
   ProtobufCBinaryData model_name;
   /*
-   * of the model that was asked
+   * of the model that answered; empty for a cascade, where the output `model` tells of each row
    */
   ProtobufCBinaryData model_version;
   ProtobufCBinaryData id;
