@@ -133,7 +133,9 @@ let package = Package(
             dependencies: ["Conversation", "TestSupport", "Understanding", "UnderstandingService", logging],
             swiftSettings: strict),
         .testTarget(name: "DialogueTests", dependencies: ["Conversation", "Dialogue"], swiftSettings: strict),
-        .testTarget(name: "ServiceKitTests", dependencies: ["Conversation", "RPC", "ServiceKit"], swiftSettings: strict),
+        .testTarget(
+            name: "ServiceKitTests",
+            dependencies: ["Conversation", "RPC", "RPCServices", "ServiceKit", hummingbird, lifecycle, logging], swiftSettings: strict),
         .testTarget(
             name: "IntegrationTests",
             dependencies: [

@@ -54,7 +54,8 @@ public final class RecognitionEngine: Sendable {
         self.workers = workers
         tokenizer = Tokenizer(vocabulary: bundle.vocabulary, options: bundle.manifest.tokenization)
         decoder = Decoder(intents: bundle.manifest.intents, labels: bundle.manifest.slotLabels, temperature: bundle.manifest.temperature)
-        let bound = BatchQueue.Limits.Bound(waiting: configuration.waiting)
+        // Deadlines bound the work that may wait; this is for requests without one.
+        let bound = BatchQueue.Limits.Bound(waiting: configuration.waiting, work: .seconds(10))
         let limits = BatchQueue.Limits(
             batchSize: configuration.batchSize, interactive: bound, standard: bound, background: bound,
             paddingShare: configuration.paddingShare, lengthBuckets: BatchQueue.Limits.lengthBuckets(upTo: bundle.manifest.maximumLength))
