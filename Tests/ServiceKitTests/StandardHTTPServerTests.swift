@@ -62,9 +62,11 @@ import Testing
     }
 
     @Test func aServiceAddsRoutes() async throws {
-        try await withServer(routes: { router in router.get("api/:name") { _, context in context.parameters.get("name") ?? "" } }) { port in
-            #expect(try await get("/api/chat", port).text == "chat")
-            #expect(try await get("/healthz", port).status == 200)
+        try await withServer(routes: { router in
+            _ = router.get("api/:name") { _, context in context.parameters.get("name") ?? "" }
+        }) { port in
+            let (added, standard) = (try await get("/api/chat", port), try await get("/healthz", port))
+            #expect(added.text == "chat" && standard.status == 200)
         }
     }
 

@@ -131,7 +131,10 @@ private func expectRefusal(_ proto: Proto, _ words: String..., sourceLocation: S
     }
 
     @Test func rowsThatAreNotTextAreRefusedByTheirNumber() {
-        for (element, word) in [([], "empty"), ([0xFF], "UTF-8"), ([0x61, 0], "U+0000"), (Array(repeating: 0x61, count: 513), "513")] {
+        let rows: [([UInt8], String)] = [
+            ([], "empty"), ([0xFF], "UTF-8"), ([0x61, 0], "U+0000"), (Array(repeating: 0x61, count: 513), "513"),
+        ]
+        for (element, word) in rows {
             expectRefusal(request(shape: [2], raw: raw([[0x61], element])), "text[1]", word)
         }
     }
