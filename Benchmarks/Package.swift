@@ -10,6 +10,7 @@ let strict: [SwiftSetting] = [
 ]
 
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let heapModule: Target.Dependency = .product(name: "HeapModule", package: "swift-collections")
 let kefu: Target.Dependency = .product(name: "KefuLibraries", package: "kefu")
 
 let package = Package(
@@ -17,10 +18,12 @@ let package = Package(
     dependencies: [
         .package(name: "kefu", path: ".."),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     ],
     targets: [
         .executableTarget(name: "rpc-echo", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(name: "RedisScripts", dependencies: [kefu], swiftSettings: strict),
+        .executableTarget(name: "Simulation", dependencies: [kefu, argumentParser, heapModule], swiftSettings: strict),
         .executableTarget(name: "TorchForward", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(name: "Turns", dependencies: [kefu, argumentParser], swiftSettings: strict),
     ]

@@ -1,4 +1,5 @@
-/// What happens in a batcher, for metrics. Each request that ``arrived(_:)`` is either ``refused(_:_:)`` or a row of one batch that ``started(_:)``; where its caller
+/// What happens in a batcher, for metrics. Each request that ``arrived(_:)`` is either ``refused(_:_:)`` or a row of one batch that
+/// ``started(_:)``; where its caller
 /// leaves while it is computed, it is both.
 public enum BatchEvent: Sendable {
     /// A batch as it begins.

@@ -25,9 +25,11 @@ extension BatchQueue {
         public var background: Bound
         /// After each such time of waiting a request is treated as one of the next class up; above 0. See ``BatchQueue``.
         public var agingBound: Duration
-        /// The greatest share of a batch that may be padding, 0 to 1, where rows of several buckets go together. The share is 1 - (sum of lengths) / (rows x batch length).
+        /// The greatest share of a batch that may be padding, 0 to 1, where rows of several buckets go together. The share is 1 - (sum of
+        /// lengths) / (rows x batch length).
         public var paddingShare: Double
-        /// A batch has no more rows than it needs for this share of the best throughput of its length, 0 to 1. More rows than that make every answer later
+        /// A batch has no more rows than it needs for this share of the best throughput of its length, 0 to 1. More rows than that make
+        /// every answer later
         /// for next to nothing: on a CPU, where time is nearly proportional to rows, by far. 1: always up to ``batchSize``.
         public var efficiency: Double
         /// The lengths at which batches are computed, rising; a row is padded up to one of them. No request may be longer than the last.
@@ -36,7 +38,7 @@ extension BatchQueue {
         /// Limits by their values.
         public init(
             batchSize: Int = 32, interactive: Bound = Bound(), standard: Bound = Bound(), background: Bound = Bound(),
-            agingBound: Duration = .seconds(5), paddingShare: Double = 0.15, efficiency: Double = 0.95,
+            agingBound: Duration = .seconds(5), paddingShare: Double = 0.15, efficiency: Double = 0.9,
             lengthBuckets: [Int] = Limits.lengthBuckets(upTo: 512)
         ) {
             precondition(batchSize >= 1, "a batch has 1 request or more")
@@ -71,7 +73,8 @@ extension BatchQueue {
             }
         }
 
-        /// The shortest list of lengths 1 to `maximum` in which rounding up is padding of at most the share `padding`, 0 to 1: 1, 2, 3, 4, 5, 7, 9, 11, 14, 17, 21, … for 0.15.
+        /// The shortest list of lengths 1 to `maximum` in which rounding up is padding of at most the share `padding`, 0 to 1: 1, 2, 3, 4,
+        /// 5, 7, 9, 11, 14, 17, 21, … for 0.15.
         ///
         /// With `padding` at most ``paddingShare`` no batch of more than its share of padding is ever computed, whatever lengths come.
         public static func lengthBuckets(upTo maximum: Int, padding: Double = 0.15) -> [Int] {

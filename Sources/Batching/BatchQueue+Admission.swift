@@ -22,10 +22,14 @@ extension BatchQueue {
 
     /// When a request that comes now should be done.
     ///
-    /// What goes before it is what waits at higher levels and, at its own, what has an earlier deadline; nothing else is counted. Those requests are cut into batches as
-    /// ``BatchQueue`` would (neighbouring lengths together, ``Limits/efficiency`` applied, free places filled from behind), each takes its mean time, and the workers share them,
-    /// beginning when each has done what it runs. The request itself is in the batch of those of its length that are left over, and that batch may take as long as
-    /// ``ServiceTimes/ceiling(rows:length:)`` says. While nothing was measured, it is `now`.
+    /// What goes before it is what waits at higher levels and, at its own, what has an earlier deadline; lower classes are not counted.
+    /// Those requests are cut into batches as
+    /// ``BatchQueue`` would (neighbouring lengths together, ``Limits/efficiency`` applied, free places filled from behind), each takes its
+    /// mean time, and the workers share them,
+    /// beginning when each has done what it runs. Higher classes that keep coming take the share of the time that they took of late. The
+    /// request itself is in the batch of those of its length that are left over; where other batches go before, that one will
+    /// have filled up until then. It may take as long as ``ServiceTimes/ceiling(rows:length:)`` says. While nothing was measured, it is
+    /// `now`.
     func finish(of request: Request, now: Duration) -> Duration {
         let prediction = prediction(of: request, now: now)
         return prediction.start + prediction.compute
@@ -38,18 +42,20 @@ extension BatchQueue {
 
         let lengths = limits.lengthBuckets
         var ahead = Duration.zero
-        var compute = Duration.zero
+        var rest = 0
+        var ownBucket = own
         /// Rows of neighbouring buckets that go together: how many are ahead, how many are not, and the buckets from the first to the last.
         var group = (ahead: 0, behind: 0, first: 0, last: 0)
 
         func close() {
             let limit = rowLimits[group.last]
-            let rest = group.ahead % limit
+            let left = group.ahead % limit
             if group.ahead >= limit { ahead += (times.estimate(rows: limit, bucket: group.last) ?? .zero) * (group.ahead / limit) }
             if (group.first...group.last).contains(own) {
-                compute = times.ceiling(rows: rest + 1, bucket: group.last) ?? .zero
-            } else if rest > 0 {
-                ahead += times.estimate(rows: min(limit, rest + group.behind), bucket: group.last) ?? .zero
+                rest = left
+                ownBucket = group.last
+            } else if left > 0 {
+                ahead += times.estimate(rows: min(limit, left + group.behind), bucket: group.last) ?? .zero
             }
         }
 
@@ -75,10 +81,15 @@ extension BatchQueue {
             }
         }
         if isOpen { close() }
-        return (start(of: ahead, now: now), compute)
+        // Of the time until then, the higher classes will take their share for requests that are still to come.
+        let higher = shares.prefix(request.priority.rawValue).reduce(0, +)
+        if higher > 0 { ahead = ahead * (1 / max(1 - higher, 0.05)) }
+        let rows = ahead > .zero ? rowLimits[ownBucket] : rest + 1
+        return (start(of: ahead, now: now), times.ceiling(rows: rows, bucket: ownBucket) ?? .zero)
     }
 
-    /// When a worker is free for what comes after so much work: the workers fill up like vessels, the one that is free first being the deepest.
+    /// When a worker is free for what comes after so much work: the workers fill up like vessels, the one that is free first being the
+    /// deepest.
     private func start(of work: Duration, now: Duration) -> Duration {
         let free = workers.map { max(now, $0?.expectedEnd ?? now) }.sorted()
         var left = work

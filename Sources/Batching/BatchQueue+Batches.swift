@@ -1,4 +1,5 @@
 internal import DequeModule
+internal import Glibc
 
 extension BatchQueue {
     /// A batch while it is filled.
@@ -10,10 +11,16 @@ extension BatchQueue {
         var bucket: Int
         /// Whether all rows are of that bucket.
         var isUniform = true
+        /// The class of its head.
+        var headClass: Int
+        /// How many rows each class has in it.
+        var rows = Array(repeating: 0, count: Priority.allCases.count)
         /// The earliest deadline of its rows.
         var deadline: Duration
         /// It may have twice the usual rows.
         var isTrial: Bool
+        /// Whether more of a higher level wait than it could take, while rows of a lower one are added.
+        var delaysOthers = false
     }
 
     /// What became of an attempt to add a row.
@@ -40,13 +47,27 @@ extension BatchQueue {
             let batch = form(head, now: now)
             let worker = freeWorkers.removeLast()
             let rows = batch.ids.count
-            workers[worker] = Running(
-                started: now, rows: rows, bucket: batch.bucket,
-                expectedEnd: now + (times.estimate(rows: rows, bucket: batch.bucket) ?? .zero))
+            let time = times.estimate(rows: rows, bucket: batch.bucket) ?? .zero
+            workers[worker] = Running(started: now, rows: rows, bucket: batch.bucket, expectedEnd: now + time)
+            note(time, batch, now)
             batches.append(.run(Batch(worker: worker, requests: batch.ids, length: limits.lengthBuckets[batch.bucket])))
         }
         if !late.isEmpty { actions.append(.refuse(late, .unreachable(retryAfter: nil))) }
         actions += batches
+    }
+
+    /// Adds a batch to the shares of the classes: an average of the past in which what is older by ``memory`` counts 1/e. A row costs what
+    /// it would in a full batch; what
+    /// is left of the batch's time is on account of its head's class, for whose sake it was not full.
+    private mutating func note(_ time: Duration, _ batch: Forming, _ now: Duration) {
+        let kept = exp(-((now - sharesAt) / Self.memory))
+        let unit = Self.memory * workers.count
+        let row = min(rowTime(batch.bucket), time / batch.ids.count)
+        for index in shares.indices {
+            let cost = index == batch.headClass ? time - row * (batch.ids.count - batch.rows[index]) : row * batch.rows[index]
+            shares[index] = kept * shares[index] + cost / unit
+        }
+        sharesAt = now
     }
 
     /// The first in order of all that wait.
@@ -68,12 +89,14 @@ extension BatchQueue {
         remove(head.entry.id)
         batches += 1
         var batch = Forming(
-            ids: [head.entry.id], tokens: head.length, bucket: head.bucket, deadline: head.deadline,
+            ids: [head.entry.id], tokens: head.length, bucket: head.bucket, headClass: head.priority.rawValue, deadline: head.deadline,
             isTrial: batches.isMultiple(of: Self.trialInterval))
+        batch.rows[head.priority.rawValue] = 1
         let lengths = limits.lengthBuckets
         for level in head.level..<Self.levels {
-            // A lower level never makes the batch longer.
+            // A lower level never makes the batch longer, nor much slower where others of a higher one wait for it to end.
             let end = level == head.level ? lengths.count : batch.bucket + 1
+            if level > head.level { batch.delaysOthers = levelCounts[head.level..<level].contains { $0 > 0 } }
             var shorter = head.bucket
             var longer = head.bucket + 1
             while batch.ids.count < limits.batchSize {
@@ -106,6 +129,14 @@ extension BatchQueue {
         let finish = now + (times.ceiling(rows: rows, bucket: computed) ?? .zero)
         // Beyond are longer rows, or rows that change nothing about the time.
         guard finish <= batch.deadline else { return .done }
+        // While others of a higher level wait, a row of a lower one must cost at most two thirds of the mean row so far. Where time is a +
+        // b x rows, that is up to 2a / b rows and
+        // two thirds of the best throughput: on a CPU, where a is small, none; on a GPU many.
+        if batch.delaysOthers, let time = times.estimate(rows: rows, bucket: computed),
+            let before = times.estimate(rows: rows - 1, bucket: computed), (time - before) * (3 * (rows - 1)) > before * 2
+        {
+            return .done
+        }
         guard let id = candidate(level: level, bucket: bucket, finish: finish), let request = requests[id] else { return .nobody }
 
         let isUniform = batch.isUniform && bucket == batch.bucket
@@ -114,6 +145,7 @@ extension BatchQueue {
         guard isUniform || Double(padded - tokens) <= limits.paddingShare * Double(padded) else { return .done }
         remove(id)
         batch.ids.append(id)
+        batch.rows[request.priority.rawValue] += 1
         batch.tokens = tokens
         batch.bucket = computed
         batch.isUniform = isUniform
@@ -121,10 +153,13 @@ extension BatchQueue {
         return .joined
     }
 
-    /// The first request of a line whose deadline is not before `finish`. Of the overdue, only the first is looked at: they are not in the order of deadlines.
+    /// The first request of a line whose deadline is not before `finish`. Of the overdue, only the first is looked at: they are not in the
+    /// order of deadlines.
     private func candidate(level: Int, bucket: Int, finish: Duration) -> RequestID? {
         let line = lines[level * limits.lengthBuckets.count + bucket]
-        if level == 0 { return line.entries.first.flatMap { entry in requests[entry.id].flatMap { $0.deadline >= finish ? entry.id : nil } } }
+        if level == 0 {
+            return line.entries.first.flatMap { entry in requests[entry.id].flatMap { $0.deadline >= finish ? entry.id : nil } }
+        }
         let index = line.count(before: Line.Entry(key: finish, id: 0))
         return index < line.entries.count ? line.entries[index].id : nil
     }

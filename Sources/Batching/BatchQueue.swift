@@ -3,28 +3,43 @@ internal import HeapModule
 
 /// Requests of three classes, in batches of like lengths: a state machine without a clock, a lock or I/O.
 ///
-/// Each method is an event; it takes the time and returns what is to be done. It is work-conserving: a free worker takes a batch as soon as there is a request,
+/// Each method is an event; it takes the time and returns what is to be done. It is work-conserving: a free worker takes a batch as soon as
+/// there is a request,
 /// so batches fill by themselves under load.
 ///
-/// **Order.** A request of a higher class goes first. Within a class the earliest deadline goes first (EDF: where all deadlines can be met, it meets them; Liu and Layland,
+/// **Order.** A request of a higher class goes first. Within a class the earliest deadline goes first (EDF: where all deadlines can be met,
+/// it meets them; Liu and Layland,
 /// "Scheduling Algorithms for Multiprogramming in a Hard-Real-Time Environment", 1973), then those without a deadline by arrival.
 ///
-/// **Aging.** Neither rule alone keeps a request from waiting for ever, so a request climbs one level for each ``Limits/agingBound`` A it waits. There are four levels: the
-/// three classes and, above them, the overdue, which go in the order in which they got there. A request of class c (0 is the highest) is overdue after (c + 1)A.
-/// - *What a request waits at most.* Say at most N requests may wait in all (the sum of ``Limits/Bound/waiting``), T is the longest time of a batch, b the fewest
-///   rows that ``Limits/efficiency`` gives a batch, G the number of length buckets, W that of workers. Then a request of class c is in a batch, or refused, within
-///   **(c + 1)A + (⌈(N / b + G) / W⌉ + 1)T**, whatever else is admitted. For once it is overdue, only those overdue before it go first, fewer than N of them, and each batch that begins has the first
-///   of the overdue at its head. That batch takes first the overdue of its head's bucket, in their order: fewer than b of them only where no more are there. So a bucket with n of them heads at most ⌈n / b⌉ batches, all
-///   buckets together at most N / b + G. The first begins within T, when a worker is free; then W begin every T. (Where deadlines of the overdue cut
+/// **Aging.** Neither rule alone keeps a request from waiting for ever, so a request climbs one level for each ``Limits/agingBound`` A it
+/// waits. There are four levels: the
+/// three classes and, above them, the overdue, which go in the order in which they got there. A request of class c (0 is the highest) is
+/// overdue after (c + 1)A.
+/// - *What a request waits at most.* Say at most N requests may wait in all (the sum of ``Limits/Bound/waiting``), T is the longest time of
+///   a batch, b the fewest
+///   rows that ``Limits/efficiency`` gives a batch, G the number of length buckets, W that of workers. Then a request of class c is in a
+///   batch, or refused, within
+///   **(c + 1)A + (⌈(N / b + G) / W⌉ + 1)T**, whatever else is admitted. For once it is overdue, only those overdue before it go first,
+///   fewer than N of them, and each batch that begins has the first
+///   of the overdue at its head. That batch takes first the overdue of its head's bucket, in their order: fewer than b of them only where
+///   no more are there. So a bucket with n of them heads at most ⌈n / b⌉ batches, all
+///   buckets together at most N / b + G. The first begins within T, when a worker is free; then W begin every T. (Where deadlines of the
+///   overdue cut
 ///   batches short, N takes the place of N / b + G: each batch still takes its head.)
-/// - *What that costs the classes above.* What becomes overdue or climbs to a level within a time A was waiting when that time began. So of each A at most the sum of the lower
-///   classes' ``Limits/Bound/work`` is spent on climbers: with all defaults 2 s of 5 s in the worst case, and nothing while the lower classes' wait stays below A.
+/// - *What that costs the classes above.* What becomes overdue or climbs to a level within a time A was waiting when that time began. So of
+///   each A at most the sum of the lower
+///   classes' ``Limits/Bound/work`` is spent on climbers: with all defaults 2 s of 5 s in the worst case, and nothing while the lower
+///   classes' wait stays below A.
 ///
-/// **Batches.** The first in order is the head of the batch. It is filled from the head's level and then from those below it; of each, first with the head's length bucket, then
-/// with the nearest. Rows of several buckets go together only while padding stays within ``Limits/paddingShare``. A lower level fills places that would be free, and never makes
-/// the batch longer. A batch has no more rows than ``Limits/efficiency`` asks for, and no more than let every row in it meet its deadline.
+/// **Batches.** The first in order is the head of the batch. It is filled from the head's level and then from those below it; of each,
+/// first with the head's length bucket, then
+/// with the nearest. Rows of several buckets go together only while padding stays within ``Limits/paddingShare``. A lower level fills
+/// places that would be free, never makes
+/// the batch longer, and, while more of a higher level wait, joins only where it costs little time. A batch has no more rows than
+/// ``Limits/efficiency`` asks for, and no more than let every row in it meet its deadline.
 ///
-/// **Admission.** A request is refused on arrival where its class is full, by count or by work, or where its predicted finish is after its deadline (see ``finish(of:now:)``). What has expired, was
+/// **Admission.** A request is refused on arrival where its class is full, by count or by work, or where its predicted finish is after its
+/// deadline (see ``finish(of:now:)``). What has expired, was
 /// cancelled, or could not meet its deadline even alone in the next batch is never computed.
 ///
 /// An arrival costs O(log n + buckets), a row of a batch O(log n). Times are distances from any fixed origin that the driver chooses.
@@ -123,10 +138,14 @@ public struct BatchQueue: Sendable {
     static let levels = Priority.allCases.count + 1
     /// Later than every deadline.
     static let never = Duration(secondsComponent: .max, attosecondsComponent: 0)
-    /// How often a free worker computes a request that is predicted to be late: where measured times have become too high, nothing else would ever correct them.
+    /// How often a free worker computes a request that is predicted to be late: where measured times have become too high, nothing else
+    /// would ever correct them.
     static let probeInterval = Duration.seconds(1)
-    /// Each so many batches, one may have twice the rows that ``Limits/efficiency`` asks for: times of larger batches would grow stale if none were computed.
+    /// Each so many batches, one may have twice the rows that ``Limits/efficiency`` asks for: times of larger batches would grow stale if
+    /// none were computed.
     static let trialInterval = 128
+    /// Within what time ``shares`` forget.
+    static let memory = Duration.seconds(1)
 
     /// What the queue may hold, and how it batches.
     public let limits: Limits
@@ -135,6 +154,8 @@ public struct BatchQueue: Sendable {
 
     /// What waits, by level and then by bucket.
     var lines: [Line]
+    /// How many wait, by level.
+    var levelCounts = Array(repeating: 0, count: Self.levels)
     /// Every request that waits.
     var requests: [RequestID: Waiting] = [:]
     /// How many wait, by class and then by bucket.
@@ -144,6 +165,9 @@ public struct BatchQueue: Sendable {
     /// What each worker does; nil: it is free.
     var workers: [Running?]
     var freeWorkers: [Int]
+    /// What share of the workers' time each class takes of late: by class, at the time of ``sharesAt``.
+    var shares = Array(repeating: 0.0, count: Priority.allCases.count)
+    var sharesAt = Duration.zero
     /// How many batches there were.
     var batches = 0
 
@@ -275,6 +299,7 @@ public struct BatchQueue: Sendable {
             priority: request.priority, level: level, entry: entry, bucket: bucket, length: request.length, deadline: deadline)
         held[request.priority.rawValue * limits.lengthBuckets.count + bucket] += 1
         lines[level * limits.lengthBuckets.count + bucket].insert(entry)
+        levelCounts[level] += 1
         climbs[level].append(Moment(at: now + limits.agingBound, id: request.id))
         if request.deadline != nil { deadlines.insert(Moment(at: deadline, id: request.id)) }
     }
@@ -285,13 +310,15 @@ public struct BatchQueue: Sendable {
         guard let request = requests.removeValue(forKey: id) else { return nil }
         let buckets = limits.lengthBuckets.count
         lines[request.level * buckets + request.bucket].remove(request.entry)
+        levelCounts[request.level] -= 1
         held[request.priority.rawValue * buckets + request.bucket] -= 1
         return request
     }
 
     /// Lets requests climb whose time has come, and refuses those whose deadline has passed.
     private mutating func catchUp(_ now: Duration, _ actions: inout [Action]) {
-        // From the lowest level on, so that one that has waited long climbs several. What is appended is later than what is there: each is the time of its climb plus the
+        // From the lowest level on, so that one that has waited long climbs several. What is appended is later than what is there: each is
+        // the time of its climb plus the
         // same bound, and what climbed or came at an earlier event did so earlier.
         for level in (1..<Self.levels).reversed() {
             while let next = climbs[level].first {
@@ -305,6 +332,8 @@ public struct BatchQueue: Sendable {
                 request.level = level - 1
                 request.entry.key = request.level == 0 ? next.at : request.deadline
                 lines[request.level * limits.lengthBuckets.count + request.bucket].insert(request.entry)
+                levelCounts[level] -= 1
+                levelCounts[request.level] += 1
                 requests[next.id] = request
                 if request.level > 0 { climbs[request.level].append(Moment(at: next.at + limits.agingBound, id: next.id)) }
             }

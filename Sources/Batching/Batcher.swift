@@ -2,7 +2,8 @@ internal import Synchronization
 
 /// Runs what callers submit in batches: ``BatchQueue`` with a clock, a lock and waiting callers around it.
 public final class Batcher<C: Clock, Input: Sendable, Output: Sendable>: Sendable where C.Duration == Duration, C.Instant: Sendable {
-    /// Computes one batch: the worker, from 0; the inputs; the length at which they are computed. Gives one output an input, in the same order.
+    /// Computes one batch: the worker, from 0; the inputs; the length at which they are computed. Gives one output an input, in the same
+    /// order.
     /// Throws ``BatchTooLarge`` where memory does not suffice.
     public typealias Work = @Sendable (_ worker: Int, _ inputs: [Input], _ length: Int) async throws -> [Output]
 
@@ -95,7 +96,8 @@ public final class Batcher<C: Clock, Input: Sendable, Output: Sendable>: Sendabl
     /// - Parameters:
     ///   - length: What the input takes of a row: 0 to the last of the limits' length buckets.
     ///   - priority: Its class.
-    ///   - deadline: When the output is of no use any more. What is predicted to be late is refused at once; a request that waits is answered when its deadline passes;
+    ///   - deadline: When the output is of no use any more. What is predicted to be late is refused at once; a request that waits is
+    ///   answered when its deadline passes;
     ///     one that is being computed gets its output, if late.
     /// - Throws: ``BatchingError``.
     public func submit(
@@ -197,7 +199,7 @@ public final class Batcher<C: Clock, Input: Sendable, Output: Sendable>: Sendabl
         var results: [(rows: ArraySlice<Row>, outputs: Result<[Output], BatchingError>)] = []
         do {
             results.append((rows[...], .success(try await compute(batch, rows[...]))))
-        } catch where error.code == .tooLarge && rows.count > 1 {
+        } catch  where error.code == .tooLarge && rows.count > 1 {
             isWhole = false
             for half in [rows.prefix(rows.count / 2), rows.suffix(from: rows.count / 2)] { results += await retry(batch, half) }
         } catch {

@@ -1,13 +1,17 @@
 /// How long batches take: a table over rows x lengths that learns from measurements.
 ///
 /// Measured are cells of a grid: each of ``rows`` at each of ``lengths``. In between and beyond, the estimate is
-/// - over rows: linear between the two measured neighbours; below the least, the time of the least (fewer rows take no longer); above the greatest, in
+/// - over rows: linear between the two measured neighbours; below the least, the time of the least (fewer rows take no longer); above the
+///   greatest, in
 ///   proportion to the rows (a batch takes no longer than its halves one after the other);
-/// - over lengths: a length is rounded up to one of ``lengths``; a length of which nothing was measured is linear between its measured neighbours, below
+/// - over lengths: a length is rounded up to one of ``lengths``; a length of which nothing was measured is linear between its measured
+///   neighbours, below
 ///   them equal to the shortest, above them in proportion to the length.
 ///
-/// A measurement moves the one or two cells around it, each by its weight in the interpolation. A cell is the mean of its first ten measurements, and from
-/// then on an exponentially weighted moving average (EWMA) with gain 1/10. One measurement counts at most as twice the estimate, so that a single stall moves
+/// A measurement moves the one or two cells around it, each by its weight in the interpolation. A cell is the mean of its first ten
+/// measurements, and from
+/// then on an exponentially weighted moving average (EWMA) with gain 1/10. One measurement counts at most as twice the estimate, so that a
+/// single stall moves
 /// a cell by a tenth and does not shut requests out.
 public struct ServiceTimes: Sendable {
     /// A measured cell; `seconds` is 0 where nothing was measured.
@@ -53,7 +57,8 @@ public struct ServiceTimes: Sendable {
     /// The mean time of a batch; nil while nothing was measured.
     public func estimate(rows: Int, length: Int) -> Duration? { estimate(rows: rows, bucket: bucket(length)) }
 
-    /// What most batches (some 99 of 100) stay under: the mean and three mean deviations, after Jacobson's retransmission timer ("Congestion Avoidance and
+    /// What most batches (some 99 of 100) stay under: the mean and three mean deviations, after Jacobson's retransmission timer
+    /// ("Congestion Avoidance and
     /// Control", 1988), which takes four. nil while nothing was measured.
     public func ceiling(rows: Int, length: Int) -> Duration? { ceiling(rows: rows, bucket: bucket(length)) }
 
@@ -105,8 +110,9 @@ public struct ServiceTimes: Sendable {
         return deviation == 0 ? mean : mean * (1 + 3 * deviation)
     }
 
-    /// The fewest rows of the grid whose throughput is at least the share `efficiency` of the best of this length. The most, while a number of rows was
-    /// not measured at this length (or at its measured neighbours, where nothing was at this one): an estimate of what was never tried must not keep it from being tried.
+    /// The fewest rows whose throughput is at least the share `efficiency` of the best of this length. The most, while a number of rows was
+    /// not measured at this length (or at its measured neighbours, where nothing was at this one): an estimate of what was never tried must
+    /// not keep it from being tried.
     func economicalRows(bucket: Int, efficiency: Double) -> Int {
         let most = rows[rows.count - 1]
         let sources = Set([lengths.indices.last { $0 <= bucket && isKnown($0) }, lengths.indices.first { $0 >= bucket && isKnown($0) }])
@@ -114,9 +120,9 @@ public struct ServiceTimes: Sendable {
         guard !sources.isEmpty, sources.allSatisfy({ cells[$0 * rows.count..<($0 + 1) * rows.count].allSatisfy { $0.samples > 0 } }) else {
             return most
         }
-        let throughputs = rows.map { Double($0) / (table[bucket * (most + 1) + $0] / .seconds(1)) }
+        let throughputs = (1...most).map { Double($0) / (table[bucket * (most + 1) + $0] / .seconds(1)) }
         let enough = efficiency * (throughputs.max() ?? 0)
-        return zip(rows, throughputs).first { $1 >= enough }?.0 ?? most
+        return (throughputs.firstIndex { $0 >= enough } ?? most - 1) + 1
     }
 
     /// Whether something was measured at a length.

@@ -74,9 +74,11 @@ struct Serve: AsyncParsableCommand {
         let workers = try settings.int("workers", default: 1, in: 1...64)
         let threads = try settings.int("threads", default: max(1, cores / workers), in: 1...256)
         if device == "cpu" { try ModelLoader.checkThreads(workers: workers, threads: threads, cores: cores) }
+        let timeout = try settings.milliseconds("timeout-ms", default: .seconds(10))
+        // What waits longer than any request may take is of no use.
         let engine = RecognitionEngine.Configuration(
             batchSize: try settings.int("batch-size", default: 32, in: 1...1024),
-            waiting: try settings.int("queue", default: 1024, in: 1...1_000_000),
+            waiting: try settings.int("queue", default: 1024, in: 1...1_000_000), work: timeout,
             cacheBytes: try settings.int("cache-bytes", default: 0, in: 0...1 << 40))
 
         let registry = MetricsRegistry()
@@ -94,7 +96,6 @@ struct Serve: AsyncParsableCommand {
         metrics.watch(host, in: registry)
 
         let health = Health(services: [UnderstandingEndpoint.name, InferenceEndpoint.name])
-        let timeout = try settings.milliseconds("timeout-ms", default: .seconds(10))
         let understanding = UnderstandingEndpoint(host: host, metrics: metrics, timeout: timeout)
         let inference = InferenceEndpoint(
             host: host, health: health, metrics: metrics, rowLimit: engine.batchSize, timeout: timeout)

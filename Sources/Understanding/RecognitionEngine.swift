@@ -10,19 +10,46 @@ public final class RecognitionEngine: Sendable {
     public struct Configuration: Sendable, Hashable {
         /// The most utterances in a batch.
         public var batchSize: Int
-        /// The most utterances that wait for a worker; more are refused.
+        /// The most utterances of a class that wait for a worker; more are refused.
         public var waiting: Int
+        /// The most estimated compute time of a class that waits for a worker; more is refused.
+        public var work: Duration
+        /// After each such time of waiting an utterance is treated as one of the next class up.
+        public var agingBound: Duration
         /// The greatest share of a batch that may be padding, 0 to 1.
         public var paddingShare: Double
+        /// What share of the best throughput a batch must reach before it takes no more utterances, 0 to 1; 1: up to ``batchSize``.
+        public var efficiency: Double
+        /// The lengths at which batches are computed, rising, up to the model's greatest or beyond; nil: as many as keep rounding within
+        /// ``paddingShare`` and 0.15.
+        public var lengthBuckets: [Int]?
+
         /// The bytes that answers may take which are kept for texts of the same tokens; 0: none are kept.
         public var cacheBytes: Int
 
-        /// Values that suit a CPU.
-        public init(batchSize: Int = 32, waiting: Int = 1024, paddingShare: Double = 0.15, cacheBytes: Int = 0) {
+        /// The defaults of the queue.
+        public init(
+            batchSize: Int = 32, waiting: Int = 1024, work: Duration = .seconds(1), agingBound: Duration = .seconds(5),
+            paddingShare: Double = 0.15, efficiency: Double = 0.9, lengthBuckets: [Int]? = nil, cacheBytes: Int = 0
+        ) {
             self.batchSize = batchSize
             self.waiting = waiting
+            self.work = work
+            self.agingBound = agingBound
             self.paddingShare = paddingShare
+            self.efficiency = efficiency
+            self.lengthBuckets = lengthBuckets
             self.cacheBytes = cacheBytes
+        }
+
+        /// What the queue is told, for a model that takes so many tokens.
+        func limits(maximumLength: Int) -> BatchQueue.Limits {
+            let bound = BatchQueue.Limits.Bound(waiting: waiting, work: work)
+            var buckets = lengthBuckets ?? BatchQueue.Limits.lengthBuckets(upTo: maximumLength, padding: min(paddingShare, 0.15))
+            if let last = buckets.last, last < maximumLength { buckets.append(maximumLength) }
+            return BatchQueue.Limits(
+                batchSize: batchSize, interactive: bound, standard: bound, background: bound, agingBound: agingBound,
+                paddingShare: paddingShare, efficiency: efficiency, lengthBuckets: buckets)
         }
     }
 
@@ -38,6 +65,8 @@ public final class RecognitionEngine: Sendable {
     private let workers: [any ForwardPass]
     private let tokenizer: Tokenizer
     private let decoder: Decoder
+    /// The lengths at which batches are computed, rising; the last is the model's greatest or beyond. To be warmed up.
+    public let lengthBuckets: [Int]
     private let batcher: Batcher<ContinuousClock, Encoding, Row>
     private let cache: AnswerCache<[Int64], Answer>?
 
@@ -54,11 +83,8 @@ public final class RecognitionEngine: Sendable {
         self.workers = workers
         tokenizer = Tokenizer(vocabulary: bundle.vocabulary, options: bundle.manifest.tokenization)
         decoder = Decoder(intents: bundle.manifest.intents, labels: bundle.manifest.slotLabels, temperature: bundle.manifest.temperature)
-        // Deadlines bound the work that may wait; this is for requests without one.
-        let bound = BatchQueue.Limits.Bound(waiting: configuration.waiting, work: .seconds(10))
-        let limits = BatchQueue.Limits(
-            batchSize: configuration.batchSize, interactive: bound, standard: bound, background: bound,
-            paddingShare: configuration.paddingShare, lengthBuckets: BatchQueue.Limits.lengthBuckets(upTo: bundle.manifest.maximumLength))
+        let limits = configuration.limits(maximumLength: bundle.manifest.maximumLength)
+        lengthBuckets = limits.lengthBuckets
         batcher = Batcher(workers: workers.count, limits: limits, clock: ContinuousClock(), observe: observe) { worker, encodings, length in
             let batch = TokenBatch(encodings, length: length)
             let logits = try await workers[worker].forward(batch)
@@ -71,6 +97,7 @@ public final class RecognitionEngine: Sendable {
     }
 
     /// Runs every shape on every worker, all workers side by side as they will be under load, and checks what the model gives.
+    /// The times tell the queue what to expect.
     ///
     /// - Returns: What each shape takes, in the order of `shapes`.
     /// - Throws: ``BundleError`` where the outputs do not fit the manifest; what the forward pass throws.
@@ -171,10 +198,11 @@ public final class RecognitionEngine: Sendable {
         case .full:
             ConversationError(
                 .resourceExhausted, "the model \(bundle.id) has too much to do: \(error.message)", retryAfter: error.retryAfter)
-        case .unreachable:
+        case .unreachable where error.retryAfter != nil:
             ConversationError(
-                .resourceExhausted, "the model \(bundle.id) cannot answer before the deadline", retryAfter: error.retryAfter)
-        case .tooLarge: ConversationError(.resourceExhausted, "the model \(bundle.id) is out of memory: \(error.message)")
+                .resourceExhausted, "the model \(bundle.id) has too much to do: \(error.message)", retryAfter: error.retryAfter)
+        case .unreachable: ConversationError(.deadlineExceeded, "the model \(bundle.id) cannot answer before the deadline")
+        case .tooLarge: ConversationError(.resourceExhausted, "the model \(bundle.id) has no memory: \(error.message)")
         case .expired: ConversationError(.deadlineExceeded, "the deadline passed before the model \(bundle.id) could be asked")
         case .cancelled: ConversationError(.cancelled, "the caller no longer waits")
         case .stopped: ConversationError(.unavailable, "the model \(bundle.id) is being taken out of service")

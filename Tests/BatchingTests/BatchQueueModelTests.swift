@@ -91,8 +91,9 @@ struct ReferenceQueue {
 }
 
 @Suite struct BatchQueueAgainstReference {
-    /// Every action is the one that the reference expects, every request is answered or computed exactly once, and no worker is idle while something waits.
-    @Test(arguments: 1...40)
+    /// Every action is the one that the reference expects, every request is answered or computed exactly once, and no worker is idle while
+    /// something waits.
+    @Test(arguments: 1...16)
     func randomRun(seed: UInt64) {
         var random = SeededGenerator(state: seed)
         let workers = Int.random(in: 1...3, using: &random)

@@ -29,7 +29,8 @@ extension Queue.Limits {
     static func exact(_ batchSize: Int = 32, waiting: Int = 1024, aging: Int = 100, padding: Double = 0.15) -> Self {
         let bound = Bound(waiting: waiting)
         return .init(
-            batchSize: batchSize, interactive: bound, standard: bound, background: bound, agingBound: .seconds(aging), paddingShare: padding,
+            batchSize: batchSize, interactive: bound, standard: bound, background: bound, agingBound: .seconds(aging),
+            paddingShare: padding,
             lengthBuckets: Array(1...64))
     }
 }

@@ -108,7 +108,8 @@ import Understanding
     }
 
     @Test func manyCallersEachGetTheirOwn() async throws {
-        let engine = RecognitionEngine(bundle: bundle, workers: [model, model, model], configuration: .init(batchSize: 8, waiting: 4000))
+        let engine = RecognitionEngine(
+            bundle: bundle, workers: [model, model, model], configuration: .init(batchSize: 8, waiting: 4000, work: .seconds(3600)))
         try await withThrowingTaskGroup(of: Void.self) { group in
             for number in 0..<2000 {
                 group.addTask {
