@@ -25,6 +25,7 @@ let package = Package(
         .executableTarget(name: "RedisScripts", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(name: "Simulation", dependencies: [kefu, argumentParser, heapModule], swiftSettings: strict),
         .executableTarget(name: "TorchForward", dependencies: [kefu], swiftSettings: strict),
+        .executableTarget(name: "WarmShapes", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(name: "Turns", dependencies: [kefu, argumentParser], swiftSettings: strict),
     ]
 )

@@ -405,6 +405,10 @@ void ctorch_module_free(ctorch_module *module) {
   char *message = nullptr;
   guarded(&message, CTORCH_FAILED, [&] { delete module; });
   free(message);
+#ifdef __GLIBC__
+  // Where models come and go, what one took is given back to the system rather than kept for the next.
+  malloc_trim(0);
+#endif
 }
 
 ctorch_code ctorch_module_forward(ctorch_module *module, const int64_t *const *data, const int32_t *ranks, const int64_t *dimensions,

@@ -124,8 +124,11 @@ extension ModelHost {
         }
         guard !Task.isCancelled else { return }
         let kept = wanted()
-        for number in models.withLock({ $0.versions(of: name, [.ready]) }).subtracting(kept).sorted() {
-            await unload(ModelVersion(name: name, number: number))
+        // Where all that is there is refused, what is served stays even if its folder is gone.
+        if !kept.isEmpty || found.isEmpty {
+            for number in models.withLock({ $0.versions(of: name, [.ready]) }).subtracting(kept).sorted() {
+                await unload(ModelVersion(name: name, number: number))
+            }
         }
         models.withLock { models in
             for number in models.versions(of: name, [.failed]).subtracting(found) {

@@ -20,9 +20,9 @@ BIN = pathlib.Path(os.environ.get("KEFU_BIN", ROOT / ".build" / "release"))
 class Process:
     """A server of ours: started, its first line read, ended with SIGTERM."""
 
-    def __init__(self, *arguments, env=None):
+    def __init__(self, *arguments, env=None, stderr=None):
         self.process = subprocess.Popen(
-            [BIN / arguments[0], *arguments[1:]], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+            [BIN / arguments[0], *arguments[1:]], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=stderr, text=True)
         line = self.process.stdout.readline()
         assert line.startswith("listening grpc="), f"{arguments[0]} said {line!r}"
         self.address = line.split("grpc=")[1].split()[0]

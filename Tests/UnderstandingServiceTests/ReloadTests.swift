@@ -122,10 +122,17 @@ import UnderstandingService
         #expect(fixture.fakes.freed == ["shop@5"])
         let lines = fixture.lines.lines(.error)
         #expect(lines.count == 2 && lines[0].contains("slot_labels") && lines[1].contains("this model is refused"))
-        // Where the good one goes, nothing is left to answer.
+        // Where the folder of the good one goes, it still serves: nothing else could answer.
         try fixture.made.drop("shop/3")
         await fixture.host.reload()
-        #expect(await fixture.failure() == .unavailable)
+        #expect(fixture.states == ["shop@3 ready *", "shop@4 failed", "shop@5 failed"])
+        #expect(try await fixture.answering() == "shop@3")
+        // Where the whole model goes, that is a wish.
+        try fixture.made.add("other", 1)
+        try fixture.made.drop("shop")
+        await fixture.host.reload()
+        #expect(fixture.states == ["other@1 ready"])
+        #expect(await fixture.failure() == .notFound)
         #expect(fixture.fakes.freed == ["shop@5", "shop@3"])
     }
 
