@@ -16,10 +16,14 @@ let strictC: [CSetting] = [.treatAllWarnings(as: .error)]
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let configuration: Target.Dependency = .product(name: "Configuration", package: "swift-configuration")
 let dequeModule: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
+let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
 let heapModule: Target.Dependency = .product(name: "HeapModule", package: "swift-collections")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-http-types")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let mustache: Target.Dependency = .product(name: "Mustache", package: "swift-mustache")
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let sha2: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let systemPackage: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 let unixSignals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
@@ -42,8 +46,11 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: ["JSON", "YAML", "CommandLineArguments"]),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
         .package(url: "https://github.com/hummingbird-project/swift-mustache", from: "2.1.1"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
@@ -77,11 +84,16 @@ let package = Package(
         .target(
             name: "ServiceKit",
             dependencies: [
-                "RPC", "RPCServices", "Conversation", configuration, dequeModule, lifecycle, logging, systemPackage, unixSignals,
+                "RPC", "RPCServices", "Conversation", configuration, dequeModule, httpTypes, hummingbird, lifecycle, logging, nioCore,
+                nioPosix,
+                systemPackage, unixSignals,
             ], swiftSettings: strict),
         .target(
             name: "UnderstandingService",
-            dependencies: ["Conversation", "RPC", "ServiceKit", "Torch", "Understanding", "Wire", lifecycle, logging, unixSignals],
+            dependencies: [
+                "Batching", "Conversation", "RPC", "RPCServices", "ServiceKit", "Torch", "Understanding", "Wire", lifecycle, logging,
+                unixSignals,
+            ],
             swiftSettings: strict),
         .target(
             name: "DialogueService", dependencies: ["Dialogue", "RPC", "Redis", "ServiceKit", "Wire", lifecycle, logging],
@@ -121,7 +133,9 @@ let package = Package(
             dependencies: ["Conversation", "TestSupport", "Understanding", "UnderstandingService", logging],
             swiftSettings: strict),
         .testTarget(name: "DialogueTests", dependencies: ["Conversation", "Dialogue"], swiftSettings: strict),
-        .testTarget(name: "ServiceKitTests", dependencies: ["Conversation", "RPC", "ServiceKit"], swiftSettings: strict),
+        .testTarget(
+            name: "ServiceKitTests",
+            dependencies: ["Conversation", "RPC", "RPCServices", "ServiceKit", hummingbird, lifecycle, logging], swiftSettings: strict),
         .testTarget(
             name: "IntegrationTests",
             dependencies: [

@@ -11,13 +11,15 @@ struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Serves kefu.understanding.v1.Understanding.",
         discussion: """
-            Listens at once and says NOT_SERVING (grpc.health.v1) while models load and warm up; prints the line 'listening grpc=ADDRESS' when \
-            it serves. Every flag is also an environment variable (--batch-size is KEFU_BATCH_SIZE) and a line of the YAML file that \
+            Listens at once and says NOT_SERVING (grpc.health.v1) while models load and warm up; prints the line 'listening grpc=ADDRESS' \
+            when it serves. --http adds /metrics (Prometheus), /healthz, /readyz and /version, and http=ADDRESS to that line. Every flag is also an environment variable (--batch-size is KEFU_BATCH_SIZE) and a line of the YAML file that \
             --settings names; a flag stands above a variable, and a variable above the file.
             """)
 
     @Option(help: "Where to listen: HOST:PORT, port 0 for a free one, or unix:PATH. (default: 127.0.0.1:50051)")
     var listen: String?
+    @Option(help: "Where to serve /metrics and /readyz by HTTP: HOST:PORT, port 0 for a free one. (default: nowhere)")
+    var http: String?
     @Option(help: "The folder of the model bundles, NAME/VERSION. (default: Deploy/models)")
     var models: String?
     @Option(help: "Which versions of each model are served: latest, latest:N or all. (default: latest)")
@@ -58,7 +60,8 @@ struct Serve: AsyncParsableCommand {
         try ModelLoader.prepareProcess()
         let settings = try await Settings(
             flags: [
-                "listen": listen, "models": models, "versions": versions, "poll-interval-ms": pollIntervalMs, "default-model": defaultModel,
+                "listen": listen, "http": http, "models": models, "versions": versions, "poll-interval-ms": pollIntervalMs,
+                "default-model": defaultModel,
                 "cascade": cascade, "cache-bytes": cacheBytes, "device": device, "workers": workers, "threads": threads,
                 "batch-size": batchSize, "queue": queue, "timeout-ms": timeoutMs, "grace-ms": graceMs, "log-level": logLevel,
             ], file: settings, environment: Program.environment)
@@ -71,27 +74,46 @@ struct Serve: AsyncParsableCommand {
         let workers = try settings.int("workers", default: 1, in: 1...64)
         let threads = try settings.int("threads", default: max(1, cores / workers), in: 1...256)
         if device == "cpu" { try ModelLoader.checkThreads(workers: workers, threads: threads, cores: cores) }
+        let timeout = try settings.milliseconds("timeout-ms", default: .seconds(10))
+        // What waits longer than any request may take is of no use.
         let engine = RecognitionEngine.Configuration(
             batchSize: try settings.int("batch-size", default: 32, in: 1...1024),
-            waiting: try settings.int("queue", default: 1024, in: 1...1_000_000),
+            waiting: try settings.int("queue", default: 1024, in: 1...1_000_000), work: timeout,
             cacheBytes: try settings.int("cache-bytes", default: 0, in: 0...1 << 40))
 
+        let registry = MetricsRegistry()
+        registry.addProcess()
+        let metrics = UnderstandingMetrics(registry: registry)
         var configuration = ModelHost.Configuration()
         configuration.versions = try VersionPolicy(settings.string("versions", default: "latest"))
         configuration.defaultModel = try settings.string("default-model").map { try ModelSelector($0) }
         configuration.cascades = try settings.string("cascade")?.split(separator: ";").map { try Cascade(String($0)) } ?? []
         let host = try ModelHost(
             directory: settings.string("models", default: "Deploy/models"), configuration: configuration,
-            loader: .torch(device: device, workers: workers, threads: threads, engine: engine), logger: logger)
+            loader: .torch(device: device, workers: workers, threads: threads, engine: engine, observe: metrics.observer),
+            logger: logger)
+
+        metrics.watch(host, in: registry)
+
+        let health = Health(services: [UnderstandingEndpoint.name, InferenceEndpoint.name])
+        let understanding = UnderstandingEndpoint(host: host, metrics: metrics, timeout: timeout)
+        let inference = InferenceEndpoint(
+            host: host, health: health, metrics: metrics, rowLimit: engine.batchSize, timeout: timeout)
 
         let completions = CompletionQueue(name: "understanding")
-        let endpoint = UnderstandingEndpoint(host: host, timeout: try settings.milliseconds("timeout-ms", default: .seconds(10)))
-        let server = try StandardServer(listen: listen, services: [endpoint.service], queue: completions, grace: grace)
-        let models = ModelService(host: host, pollInterval: try settings.milliseconds("poll-interval-ms", default: .seconds(5))) {
-            server.health.set(.serving)
-            Program.announce([("grpc", Program.bound(listen, port: server.port))])
+        let server = try StandardServer(
+            listen: listen, services: [understanding.service, inference.service], health: health, queue: completions, grace: grace)
+        let http = try settings.string("http").map { listen in
+            (listen, try StandardHTTPServer(listen: listen, health: health, metrics: registry, logger: logger))
         }
-        try await Program.run([models, server], grace: grace, logger: logger)
+        let models = ModelService(host: host, pollInterval: try settings.milliseconds("poll-interval-ms", default: .seconds(5))) {
+            var addresses = [(name: "grpc", address: Program.bound(listen, port: server.port))]
+            if let (listen, http) = http { addresses.append(("http", Program.bound(listen, port: try await http.boundPort))) }
+            health.set(.serving)
+            Program.announce(addresses)
+        }
+        // The HTTP side goes last, so that the drain can be watched.
+        try await Program.run((http.map { [$0.1] } ?? []) + [models, server], grace: grace, logger: logger)
         await completions.shutdown()
     }
 }

@@ -36,6 +36,9 @@ public final class Health: Sendable {
         }
     }
 
+    /// The status of a service, or of the server as a whole (the empty name); nil: the service is not known.
+    public func status(of service: String = "") -> Status? { state.withLock { $0.statuses[service] } }
+
     /// Sets the status to not serving for good and ends every Watch, so that none holds up the server's shutdown.
     public func drain() {
         set(.notServing)

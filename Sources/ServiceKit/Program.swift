@@ -6,6 +6,9 @@ import UnixSignals
 
 /// What the two programs have in common.
 public enum Program {
+    /// The version of both programs.
+    public static let version = "0.1.0-dev"
+
     /// Sends logs to standard error and gives the program's logger.
     public static func logger(_ label: String, level: Logger.Level) -> Logger {
         LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }

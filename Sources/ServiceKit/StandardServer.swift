@@ -14,14 +14,17 @@ public struct StandardServer: ServiceLifecycle.Service {
 
     /// Binds a server.
     ///
+    /// - Parameter health: Health of the services, where one of them must know it; nil: made here.
     /// - Throws: `RPCError` where the address cannot be bound.
-    public init(listen: String, services: [RPC.Service], queue: CompletionQueue, grace: Duration) throws(RPCError) {
+    public init(
+        listen: String, services: [RPC.Service], health: Health? = nil, queue: CompletionQueue, grace: Duration
+    ) throws(RPCError) {
         let names = services.map(\.name)
-        health = Health(services: names)
-        let reflection = try Reflection(services: names + [health.service.name])
+        self.health = health ?? Health(services: names)
+        let reflection = try Reflection(services: names + [self.health.service.name])
         var configuration = Server.Configuration(address: listen)
         configuration.maximumRequestBytes = 1 << 20
-        server = try Server(configuration, services: services + [health.service] + reflection.services, queue: queue)
+        server = try Server(configuration, services: services + [self.health.service] + reflection.services, queue: queue)
         self.grace = grace
     }
 

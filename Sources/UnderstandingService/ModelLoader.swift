@@ -1,3 +1,4 @@
+public import Batching
 public import Conversation
 import Torch
 public import Understanding
@@ -42,10 +43,12 @@ public struct ModelLoader: Sendable {
     ///   - workers: Instances of a model.
     ///   - threads: Threads of one forward pass; ``checkThreads(workers:threads:cores:)`` says how many there may be.
     ///   - engine: How utterances are batched and answers kept.
+    ///   - observe: What is told of a model's batches, by the model's name.
     /// - Throws: `TorchError` where the number of threads cannot be set.
-    public static func torch(device: String, workers: Int, threads: Int, engine configuration: RecognitionEngine.Configuration) throws
-        -> ModelLoader
-    {
+    public static func torch(
+        device: String, workers: Int, threads: Int, engine configuration: RecognitionEngine.Configuration,
+        observe: (@Sendable (_ model: String) -> @Sendable (BatchEvent) -> Void)? = nil
+    ) throws -> ModelLoader {
         try TorchRuntime.setIntraOpThreads(threads)
         return ModelLoader(device: device, batchSize: configuration.batchSize) { bundle in
             var instances: [ModelInstance] = []
@@ -61,7 +64,9 @@ public struct ModelLoader: Sendable {
             var memory = 0
             for instance in instances { memory += await instance.parameterBytes }
             return LoadedModel(
-                engine: RecognitionEngine(bundle: bundle, workers: instances.map(TorchForwardPass.init), configuration: configuration),
+                engine: RecognitionEngine(
+                    bundle: bundle, workers: instances.map(TorchForwardPass.init), configuration: configuration,
+                    observe: observe?(bundle.manifest.name)),
                 memoryBytes: UInt64(memory)
             ) { [instances] in
                 for instance in instances { await instance.unload() }

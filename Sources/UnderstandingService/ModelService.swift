@@ -8,14 +8,14 @@ import UnixSignals
 public struct ModelService: Service {
     private let host: ModelHost
     private let pollInterval: Duration
-    private let ready: @Sendable () -> Void
+    private let ready: @Sendable () async throws -> Void
 
     /// A service over a host.
     ///
     /// - Parameters:
     ///   - pollInterval: How often the folder is looked at; zero: only at SIGHUP.
     ///   - ready: Called once, when every model is warm.
-    public init(host: ModelHost, pollInterval: Duration = .zero, ready: @escaping @Sendable () -> Void) {
+    public init(host: ModelHost, pollInterval: Duration = .zero, ready: @escaping @Sendable () async throws -> Void) {
         self.host = host
         self.pollInterval = pollInterval
         self.ready = ready
@@ -27,7 +27,7 @@ public struct ModelService: Service {
         let hangups = await UnixSignalsSequence(trapping: .sighup)
         do {
             try await cancelWhenGracefulShutdown { try await host.load() }
-            ready()
+            try await ready()
             try await cancelWhenGracefulShutdown { try await keepUp(hangups) }
         } catch is CancellationError {
             // The shutdown.

@@ -10,14 +10,16 @@ public struct UnderstandingEndpoint: Sendable {
     public static let name = "kefu.understanding.v1.Understanding"
 
     private let host: ModelHost
+    private let metrics: UnderstandingMetrics
     /// How long an utterance may take where the client sets no deadline, and at the most where it does.
     private let timeout: Duration
     /// How many utterances of one stream may be waiting or under way.
     private let utterancesPerStream: Int
 
     /// An endpoint over the models of a host.
-    public init(host: ModelHost, timeout: Duration = .seconds(10), utterancesPerStream: Int = 256) {
+    public init(host: ModelHost, metrics: UnderstandingMetrics, timeout: Duration = .seconds(10), utterancesPerStream: Int = 256) {
         self.host = host
+        self.metrics = metrics
         self.timeout = timeout
         self.utterancesPerStream = utterancesPerStream
     }
@@ -29,7 +31,7 @@ public struct UnderstandingEndpoint: Sendable {
             [
                 .unary("Understand") { [self] request, context in
                     do throws(ConversationError) {
-                        return try await understand(UnderstandingCodec.understandRequest(decoding: request).request.get(), context)
+                        return try await understand(UnderstandingCodec.understandRequest(decoding: request).request, context)
                     } catch {
                         throw RPCError(error)
                     }
@@ -45,16 +47,19 @@ public struct UnderstandingEndpoint: Sendable {
 
     private func understand(_ incoming: UnderstandingCodec.Incoming, _ context: ServerContext) async -> [UInt8] {
         do throws(ConversationError) {
-            return try await understand(incoming.request.get(), context)
+            return try await understand(incoming.request, context)
         } catch {
             return UnderstandingCodec.understandResponse(
                 requestID: incoming.requestID, failure: error, code: RPCError.Code(error.code).rawValue)
         }
     }
 
-    private func understand(_ request: RecognitionRequest, _ context: ServerContext) async throws(ConversationError) -> [UInt8] {
+    private func understand(
+        _ incoming: Result<RecognitionRequest, ConversationError>, _ context: ServerContext
+    ) async throws(ConversationError) -> [UInt8] {
+        let request = try metrics.counting { () throws(ConversationError) in try incoming.get() }
         let own = ContinuousClock.now + timeout
-        let recognition = try await host.recognize(request, deadline: context.deadline.map { min($0, own) } ?? own)
+        let recognition = try await metrics.recognize(request, with: host, deadline: context.deadline.map { min($0, own) } ?? own)
         return UnderstandingCodec.understandResponse(recognition, requestID: request.requestID)
     }
 }

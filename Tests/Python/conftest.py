@@ -26,6 +26,7 @@ class Process:
         line = self.process.stdout.readline()
         assert line.startswith("listening grpc="), f"{arguments[0]} said {line!r}"
         self.address = line.split("grpc=")[1].split()[0]
+        self.http = line.split("http=")[1].split()[0] if "http=" in line else None
 
     def stop(self, timeout=30):
         self.process.terminate()
@@ -107,7 +108,7 @@ def redis():
 
 @pytest.fixture(scope="session")
 def intent_server():
-    server = Process("intent-server", "serve", "--listen", "127.0.0.1:0")
+    server = Process("intent-server", "serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0")
     yield server
     assert server.stop() == 0
 

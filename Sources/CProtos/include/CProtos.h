@@ -4,6 +4,7 @@
 #include "google/protobuf/descriptor.pb-c.h"
 #include "grpc/health/v1/health.pb-c.h"
 #include "grpc/reflection/v1/reflection.pb-c.h"
+#include "inference/grpc_predict_v2.pb-c.h"
 #include "kefu/dialogue/v1/dialogue.pb-c.h"
 #include "kefu/store/v1/session.pb-c.h"
 #include "kefu/understanding/v1/understanding.pb-c.h"
