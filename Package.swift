@@ -38,7 +38,9 @@ let package = Package(
         // For Benchmarks/, which has a manifest of its own.
         .library(
             name: "KefuLibraries",
-            targets: ["Torch", "RPC", "RPCServices", "Redis", "Conversation", "Wire", "Tokenization", "Batching", "Understanding", "Dialogue"]),
+            targets: [
+                "Torch", "RPC", "RPCServices", "Redis", "Conversation", "Wire", "Tokenization", "Batching", "Understanding", "Dialogue",
+            ]),
     ],
     dependencies: [
         .package(path: "Sources/CTorch"),
