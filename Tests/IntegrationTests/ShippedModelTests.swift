@@ -70,7 +70,9 @@ import UnderstandingService
     @Test func theEngineRecognisesOnRealParts() async throws {
         var instances: [ModelInstance] = []
         for _ in 0..<2 { instances.append(try await ModelInstance.load(path: bundle.modelPath)) }
-        let engine = RecognitionEngine(bundle: bundle, workers: instances.map(TorchForwardPass.init))
+        // However busy the machine is, nothing is refused.
+        let engine = RecognitionEngine(
+            bundle: bundle, workers: instances.map(TorchForwardPass.init), configuration: .init(work: .seconds(600)))
         try await engine.warmUp([(rows: 1, length: 8), (rows: 8, length: 16)])
         let recognition = try await engine.recognize(Utterance("我要改地址，订单号是２０２４１１１１０００１"), topK: 2)
         #expect(recognition.intents.first?.name == "address_change" && recognition.intents.count == 2)
