@@ -19,6 +19,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     ],
     targets: [
+        .executableTarget(name: "Decide", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(name: "rpc-echo", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(name: "RedisScripts", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(name: "TorchForward", dependencies: [kefu], swiftSettings: strict),

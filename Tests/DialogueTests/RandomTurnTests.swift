@@ -26,7 +26,7 @@ struct SplitMix64: RandomNumberGenerator {
 
     static func recognition(_ text: String, _ domain: Domain, using random: inout SplitMix64) -> Recognition? {
         if Int.random(in: 0..<20, using: &random) == 0 { return nil }
-        let intents = domain.intents.sorted() + ["unheard_of"]
+        let intents = domain.intentNames.sorted() + ["unheard_of"]
         let length = text.unicodeScalars.count
         var slots: [RecognizedSlot] = []
         for _ in 0..<Int.random(in: 0..<4, using: &random) {
@@ -54,7 +54,7 @@ struct SplitMix64: RandomNumberGenerator {
         if Set(session.flows.map(\.name)).count != session.flows.count { return "a flow is under way twice" }
         if session.flows.contains(where: { $0.asked.count > Step.limit }) { return "questions remembered" }
         if session.history.count > Session.historyLimit { return "history" }
-        if session.slots.count > domain.slots.count || session.intentCounts.count > domain.counted.count { return "slots or counts" }
+        if session.slots.count > domain.slots.count || session.ruleCounts.count > domain.counted.count { return "slots or counts" }
         for (name, slot) in session.slots {
             if slot.value.unicodeScalars.count > 150 { return "the length of \(name)" }
             if domain.slots[name]?.accepts(Array(slot.normalized.unicodeScalars)) != true { return "\(name) does not fit" }

@@ -1,0 +1,64 @@
+import Conversation
+
+// More than one wish in a message.
+extension TurnDecision {
+    /// Answers what needs no flow, and takes up a flow that the same message asks for.
+    mutating func answer(_ wordings: Wordings, _ reading: Reading) {
+        if session.repeats > 1 { prefix(.repeated) }
+        say(wordings, slots: mentioned)
+        let wishes = furtherWishes(reading, besides: reading.intent)
+        for wish in wishes {
+            if let wordings = domain.answers[wish] { say(wordings, slots: mentioned) }
+        }
+        let flows = wishes.compactMap { domain.flows[$0] }.filter { $0.name != session.flows.last?.name }
+        if let next = flows.first { return enter(next, queueing: Array(flows.dropFirst())) }
+        askOpenQuestion()
+    }
+
+    /// The flows that the message asks for besides the one it enters; answers it asks for are given on the way.
+    mutating func furtherFlows(_ reading: Reading, after name: String) -> [FlowDefinition] {
+        let wishes = furtherWishes(reading, besides: name)
+        for wish in wishes {
+            if let wordings = domain.answers[wish] { say(wordings, slots: mentioned) }
+        }
+        return wishes.compactMap { domain.flows[$0] }
+    }
+
+    /// The further intents of a message that joins two wishes: 「我要退货，顺便开个发票」. An intent counts where the recogniser found it likely, or
+    /// one of its cues stands in the message.
+    private func furtherWishes(_ reading: Reading, besides first: String) -> [String] {
+        guard let joint = domain.lexicon.also.compactMap({ reading.text.position(of: $0) }).min() else { return [] }
+        var wishes: [String] = []
+        func add(_ name: String) {
+            guard name != first, !wishes.contains(name), domain.flows[name] != nil || domain.answers[name] != nil else { return }
+            wishes.append(name)
+        }
+        for intent in reading.others where intent.confidence >= domain.thresholds.alternative { add(intent.name) }
+        // What the recogniser heard may be either half: the cues of both are looked for, and those of the intent that is heard are no news.
+        for intent in domain.cued {
+            let cues = intent.cues.compactMap { reading.text.position(of: $0) }
+            if joint > 0 ? !cues.isEmpty : cues.contains(where: { $0 > joint }) { add(intent.name) }
+        }
+        return Array(wishes.prefix(2))
+    }
+
+    /// 「对的，另外帮我开个发票」: a yes to the confirmation, and then something else.
+    ///
+    /// - Returns: Whether the message was both.
+    mutating func confirmAndTurn(_ reading: Reading) -> Bool {
+        guard question == .confirmation, reading.understood, !reading.corrects, let flow, reading.intent != flow.name,
+            filled.isDisjoint(with: flow.slots), conflicts.isEmpty, let first = reading.text.clauses.first,
+            domain.lexicon.affirm.contains(Array(first)) || flow.affirmWords.contains(Array(first)),
+            first.count < reading.text.compact.count
+        else { return false }
+        if let wordings = domain.answers[reading.intent] {
+            say(wordings, slots: mentioned)
+            finish()
+            return true
+        }
+        guard let next = domain.flows[reading.intent] else { return false }
+        finish(resuming: false)
+        if action == nil, !session.handedOff { enter(next) }
+        return true
+    }
+}
