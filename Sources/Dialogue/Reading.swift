@@ -92,7 +92,7 @@ struct Reader {
 
         let tokens = reading.text.tokens()
         var invalid: Reading.Answer?
-        var spans = fittingSpans(recognition, &reading, invalid: &invalid)
+        var spans = fittingSpans(recognition, &reading, tokens: tokens, invalid: &invalid)
         if let (answer, range) = answer(in: reading, tokens: tokens, spans: spans) {
             reading.answer = .value(answer)
             reading.isBare = range == reading.text.trimmed(0..<reading.text.scalars.count)
@@ -104,6 +104,10 @@ struct Reader {
         } else {
             spans += typicalCodes(in: reading.text, tokens: tokens, spans: spans)
             reading.answer = invalid ?? attempt(in: reading, tokens: tokens, spans: spans)
+            if reading.answer != nil, tokens == [reading.text.trimmed(0..<reading.text.scalars.count)] {
+                reading.isBare = true
+                spans = []
+            }
         }
         reading.slots = once(spans, preferLast: reading.corrects)
         if let start = corrects ? 0 : replacement {
@@ -115,11 +119,19 @@ struct Reader {
     // MARK: Recognised slots
 
     /// The spans that are likely enough and fit their slot. Where one is labelled as what was asked for and does not fit, `invalid` says so.
-    private func fittingSpans(_ recognition: Recognition, _ reading: inout Reading, invalid: inout Reading.Answer?) -> [Span] {
+    private func fittingSpans(
+        _ recognition: Recognition, _ reading: inout Reading, tokens: [Range<Int>], invalid: inout Reading.Answer?
+    ) -> [Span] {
         var spans: [Span] = []
         for slot in recognition.slots {
             guard slot.confidence >= domain.thresholds.slot, let labelled = domain.slots[slot.value.name] else { continue }
             let range = slot.range.clamped(to: 0..<reading.text.scalars.count)
+            // Two numbers that were heard as one are read one by one.
+            if labelled.kind.isCode, tokens.count > 1,
+                tokens.count(where: { range.lowerBound <= $0.lowerBound && $0.upperBound <= range.upperBound }) > 1
+            {
+                continue
+            }
             let definition = relabelled(slot.value, labelled)
             if let value = standard(slot.value, definition) {
                 spans.append(Span(value: value, range: range, isCode: definition.kind.isCode))
@@ -286,7 +298,7 @@ struct Reader {
         guard case .slot(let name) = question, domain.slots[name]?.kind.isCode ?? false else { return nil }
         let whole = reading.text.trimmed(0..<reading.text.scalars.count)
         for range in tokens where range == whole || !reading.understood || reading.intent == "inform" {
-            if spans.contains(where: { $0.range.overlaps(range) }) { continue }
+            if spans.contains(where: { $0.range.overlaps(range) && ($0.isCode || range != whole) }) { continue }
             return .invalid(slot: name, value: reading.text.written(range))
         }
         return nil

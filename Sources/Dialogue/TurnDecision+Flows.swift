@@ -12,7 +12,8 @@ extension TurnDecision {
 
     /// Whether the message's intent is to be followed. An answer to the bot's question needs more to count as something else.
     private func turnsAway(_ reading: Reading) -> Bool {
-        guard reading.understood, !saysLiterally(reading) else { return false }
+        guard reading.understood, !saysLiterally(reading), !isAtALoss(reading) else { return false }
+        if reading.isBare, reading.answer != nil { return false }
         return reading.answeredValue == nil || !reading.isBare && reading.confidence >= domain.thresholds.interruption
     }
 
@@ -28,7 +29,7 @@ extension TurnDecision {
     /// Whether the flow under way takes the message: it answers the open question, or fills a slot of the flow.
     func isTakenByFlow(_ reading: Reading) -> Bool {
         guard let flow else { return false }
-        if saysLiterally(reading) { return true }
+        if saysLiterally(reading) || isAtALoss(reading) { return true }
         if turnsAway(reading), domain.answers[reading.intent] != nil { return false }
         if reading.answer != nil || !filled.isDisjoint(with: flow.slots) || !conflicts(of: flow).isEmpty { return true }
         if reading.understood { return false }
@@ -36,6 +37,12 @@ extension TurnDecision {
         if case .slot = question, reading.isUnknown || isForeignCode(reading) { return true }
         return misnamed(reading) != nil || question == .confirmation && (says(.yes, reading) || says(.no, reading))
             || question == .correction && domain.lexicon.nothing.contains(reading.text.compact)
+    }
+
+    /// 「找不到啊」 where a slot was asked for: the customer has no answer, whatever the model took it for.
+    func isAtALoss(_ reading: Reading) -> Bool {
+        guard case .slot = question, reading.isUnknown, reading.answer == nil else { return false }
+        return reading.text.compact.count <= 8
     }
 
     // MARK: Beginning

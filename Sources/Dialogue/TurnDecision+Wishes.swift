@@ -42,6 +42,19 @@ extension TurnDecision {
         return Array(wishes.prefix(2))
     }
 
+    /// Where nothing is under way, a yes, a no or a piece of information that names one intent's business is that: 「还是退款吧」.
+    func followCue(_ reading: inout Reading) {
+        guard session.flows.isEmpty, question == .none, !offered, reading.understood, DomainLoader.moves.contains(reading.intent),
+            !domain.lexicon.affirm.contains(reading.text.compact)
+        else { return }
+        let text = reading.text
+        let named = domain.cued.filter { domain.flows[$0.name] != nil && $0.cues.contains(where: text.contains) }
+        guard named.count == 1, !domain.lexicon.cancel.contains(where: text.contains),
+            !(domain.flows[named[0].name]?.cancelWords.contains(where: text.contains) ?? false)
+        else { return }
+        reading.intent = named[0].name
+    }
+
     /// 「对的，另外帮我开个发票」: a yes to the confirmation, and then something else.
     ///
     /// - Returns: Whether the message was both.

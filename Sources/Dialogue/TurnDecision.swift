@@ -109,6 +109,7 @@ struct TurnDecision {
         var reading = Reader(domain: domain, question: question, flow: flow, session: session, clock: clock).read(query, recognition)
         noteRepeat(reading)
         choose(&reading)
+        followCue(&reading)
         keep(reading)
         if session.handedOff {
             session.awaiting = .nothing
@@ -210,7 +211,7 @@ struct TurnDecision {
 
     /// - Returns: Whether a rule took the turn.
     private mutating func applyRule(_ reading: Reading, _ query: Utterance) -> Bool {
-        guard !saysLiterally(reading), !(reading.isBare && reading.answeredValue != nil) else { return false }
+        guard !saysLiterally(reading), !(reading.isBare && reading.answer != nil), !isAtALoss(reading) else { return false }
         for rule in domain.counted where holds(rule.when, reading) { session.ruleCounts[rule.name, default: 0] += 1 }
         guard
             let rule = domain.rules.first(where: { holds($0.when, reading) && $0.when.times <= session.ruleCounts[$0.name] ?? 1 })

@@ -12,15 +12,18 @@ final class DomainReloader: Service {
     private let domains: DomainCatalog
     private let interval: Duration
     private let logger: Logger
+    /// SIGHUP, trapped before anybody is told that the program serves: it would end it otherwise.
+    private let hangUps: UnixSignalsSequence
     /// The version that was refused last, so that its faults are told of once.
     private let refused = Mutex("")
 
     /// A reloader that looks at `directory` every `interval`; zero: on SIGHUP only.
-    init(directory: String, domains: DomainCatalog, interval: Duration, logger: Logger) {
+    init(directory: String, domains: DomainCatalog, interval: Duration, logger: Logger) async {
         self.directory = directory
         self.domains = domains
         self.interval = interval
         self.logger = logger
+        hangUps = await UnixSignalsSequence(trapping: .sighup)
     }
 
     func run() async throws {
@@ -28,7 +31,7 @@ final class DomainReloader: Service {
             await withTaskGroup(of: Void.self) { group in
                 group.addTask { await self.watch() }
                 group.addTask {
-                    for await _ in await UnixSignalsSequence(trapping: .sighup) {
+                    for await _ in self.hangUps {
                         self.logger.info("SIGHUP: reading the domain anew", metadata: ["domain": "\(self.directory)"])
                         self.load()
                     }

@@ -56,7 +56,7 @@ struct Serve: AsyncParsableCommand {
 
         let directory = settings.string("domain", default: "Deploy/domains/ecommerce")
         let domains = DomainCatalog(try Domain.load(directory: directory))
-        let reloader = DomainReloader(
+        let reloader = await DomainReloader(
             directory: directory, domains: domains, interval: try settings.milliseconds("domain-poll-ms", default: .seconds(2)),
             logger: logger)
         let queue = CompletionQueue(name: "dialogue")

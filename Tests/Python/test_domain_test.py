@@ -38,8 +38,8 @@ def test_what_is_not_as_expected_is_reported(tmp_path):
 
 
 @pytest.mark.parametrize("text, finding", [
-    ("conversations:\n  - name: x\n    turns:\n      - {user: 你好, heard: greeting, flow: refund_reqest}\n", ":4:45: unknown flow 'refund_reqest'; did you mean 'refund_request'?"),
-    ("conversations:\n  - name: x\n    turns:\n      - {user: 你好, heard: greeting, found: {phone: '1'}}\n", ":4:50: '1' is not in '你好'"),
+    ("conversations:\n  - name: x\n    turns:\n      - {user: 你好, heard: greeting, flow: refund_reqest}\n", ":4:43: unknown flow 'refund_reqest'; did you mean 'refund_request'?"),
+    ("conversations:\n  - name: x\n    turns:\n      - {user: 你好, heard: greeting, found: {phone: '1'}}\n", ":4:52: '1' is not in '你好'"),
     ("conversations:\n  - name: x\n    turns:\n      - {usr: 你好, heard: greeting}\n", ":4:10: unknown key 'usr'; did you mean 'user'?"),
     ("conversations: 1\n", ":1:16: 'conversations' must be a list"),
 ])

@@ -42,8 +42,8 @@ def test_a_changed_domain_is_taken_into_service_and_old_dialogues_keep_theirs(tm
         change(folder, "replies.yaml", "在的在的，您请讲～", "新版本，在的！")
         change(folder, "replies.yaml", "您好呀，我是客服小助手，查订单、改地址、退换货都可以找我。", "新版本，您好呀！")
         change(folder, "flows.yaml", "  refund_request:\n    title: 申请退款\n    required: [order_id]\n    optional: [amount]", "  refund_request:\n    title: 申请退款\n    required: [order_id, recipient]\n    optional: [amount]")
-        change(folder, "flows.yaml", "为订单 {{order_id}} 申请退款", "{{recipient}}，为订单 {{order_id}} 申请退款")
-        change(folder, "flows.yaml", "我将为订单 {{order_id}} 提交退款申请", "{{recipient}}，我将为订单 {{order_id}} 提交退款申请")
+        change(folder, "flows.yaml", "为订单 {{order_id}} 申请退款", "为{{recipient}}的订单 {{order_id}} 申请退款")
+        change(folder, "flows.yaml", "我将为订单 {{order_id}} 提交退款申请", "我将为{{recipient}}的订单 {{order_id}} 提交退款申请")
         assert greeting_with(client, "新版本")
         # The old version asks for nothing more, the new one for a name.
         assert client.reply(uid, "202411110001", 2).session.awaiting == "confirm"
