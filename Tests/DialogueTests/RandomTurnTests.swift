@@ -67,7 +67,7 @@ struct SplitMix64: RandomNumberGenerator {
         }
     }
 
-    @Test func `twenty thousand random turns keep every bound`() throws {
+    @Test func `six thousand random turns keep every bound`() throws {
         let domain = try ConversationTests.domain.get()
         var random = SplitMix64(state: 20_241_111)
         let uid = try UserID("u1")
@@ -75,7 +75,7 @@ struct SplitMix64: RandomNumberGenerator {
         var handOffs = 0
         var deepest = 0
         var ended = 0
-        for turn in 0..<20_000 {
+        for turn in 0..<6_000 {
             let text = Self.texts.randomElement(using: &random) ?? ""
             let recognition = Self.recognition(text, domain, using: &random)
             let query = try Utterance(text)
@@ -98,7 +98,7 @@ struct SplitMix64: RandomNumberGenerator {
         }
         // The walk went everywhere it should.
         #expect(deepest == domain.limits.suspendedFlows + 1)
-        #expect(handOffs > 100 && ended > 500)
+        #expect(handOffs > 30 && ended > 150)
     }
 
     @Test func `a session of another domain is taken as far as it is known`() throws {

@@ -62,17 +62,25 @@ public struct RecordedConversation: Sendable, CustomStringConvertible {
 
     /// What is expected of an answer; what is nil or empty is not looked at.
     public struct Expectation: Sendable {
+        /// The likeliest intent.
         public var intent: String?
         /// The flow under way; empty: none.
         public var flow: String?
         /// What the bot waits for: a slot's name, `confirm`, `handoff`; empty: nothing.
         public var awaiting: String?
+        /// Who wrote the reply, as ``ReplySource`` names it.
         public var source: String?
+        /// The interrupted flows, innermost last.
         public var suspended: [String]?
+        /// A person has taken over.
         public var handedOff: Bool?
+        /// A part was out of reach.
         public var degraded: Bool?
+        /// The message was answered before.
         public var replayed: Bool?
+        /// Turns not understood in a row.
         public var misunderstood: Int?
+        /// Turns taken since the session began.
         public var turns: Int?
         /// The actions that are called in the turn.
         public var actions: [String]?
