@@ -57,6 +57,8 @@ struct Lexicon: Sendable {
     let correction: [Phrase]
     /// Ask for something else: the slots behind the word replace what was said before.
     let replacement: [[Unicode.Scalar]]
+    /// Ask for another value of the slot that is named beside the word.
+    let change: [[Unicode.Scalar]]
     /// Make a message a question.
     let question: [[Unicode.Scalar]]
     /// Stand between a slot's name and its value.

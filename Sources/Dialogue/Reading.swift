@@ -87,8 +87,12 @@ struct Reader {
         reading.isQuestion = words.question.contains(where: reading.text.contains)
         reading.isUnknown = words.unknown.contains(where: reading.text.contains)
         let replacement = words.replacement.compactMap { reading.text.position(of: $0) }.min()
-        let corrects = reading.means("deny") || words.correction.contains { $0.occurs(in: reading.text) }
-        reading.corrects = corrects || replacement != nil
+        let isQuestion = reading.isQuestion
+        let corrects =
+            reading.means("deny")
+            || words.correction.contains { ($0.parts.count == 1 || !isQuestion) && $0.occurs(in: reading.text) }
+        let changes = words.change.filter(reading.text.contains)
+        reading.corrects = corrects || replacement != nil || !changes.isEmpty
 
         let tokens = reading.text.tokens()
         var invalid: Reading.Answer?
@@ -113,7 +117,19 @@ struct Reader {
         if let start = corrects ? 0 : replacement {
             reading.corrected = Set(spans.filter { $0.range.lowerBound >= start }.map(\.value.name))
         }
+        for word in changes {
+            for span in spans where isNamed(span.value.name, beside: word, in: reading.text) { reading.corrected.insert(span.value.name) }
+        }
         return reading
+    }
+
+    /// Whether a slot is what is to be changed: 「换个地址」, 「电话改一下」, and not the order in 「改一下地址，订单…」.
+    private func isNamed(_ slot: String, beside word: [Unicode.Scalar], in text: Folded) -> Bool {
+        guard let place = text.position(of: word), let names = domain.slots[slot]?.names else { return false }
+        return names.contains { name in
+            guard let named = text.position(of: name) else { return false }
+            return named >= place ? named - place - word.count <= 3 : place - named - name.count <= 3
+        }
     }
 
     // MARK: Recognised slots

@@ -64,7 +64,8 @@ extension DomainLoader {
 
     private func loadLexicon(_ element: Element) -> Lexicon {
         let lists = [
-            "affirm", "deny", "cancel", "decline", "cancel_all", "cancel_except", "correction", "replacement", "question", "link", "trail",
+            "affirm", "deny", "cancel", "decline", "cancel_all", "cancel_except", "correction", "replacement", "change", "question", "link",
+            "trail",
             "unknown", "nothing", "also", "first", "second",
         ]
         let fields = element.fields(required: lists)
@@ -72,7 +73,8 @@ extension DomainLoader {
         return Lexicon(
             affirm: Set(words("affirm")), deny: Set(words("deny")), cancel: words("cancel"), decline: Set(words("decline")),
             cancelAll: words("cancel_all"), cancelExcept: words("cancel_except"), correction: words("correction").map(Phrase.init),
-            replacement: words("replacement"), question: words("question"), link: words("link"), trail: words("trail"),
+            replacement: words("replacement"), change: words("change"), question: words("question"), link: words("link"),
+            trail: words("trail"),
             unknown: words("unknown"), nothing: Set(words("nothing")), also: words("also"), first: Set(words("first")),
             second: Set(words("second")))
     }

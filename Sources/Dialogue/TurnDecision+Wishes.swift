@@ -24,20 +24,23 @@ extension TurnDecision {
         return wishes.compactMap { domain.flows[$0] }
     }
 
-    /// The further intents of a message that joins two wishes: 「我要退货，顺便开个发票」. An intent counts where the recogniser found it likely, or
-    /// one of its cues stands in the message.
+    /// The further intents of a message that joins two wishes: 「我要退货，顺便开个发票」. With a word such as 顺便 an intent counts where the recogniser
+    /// found it likely, or one of its cues stands in the message; without one the cues of both must.
     private func furtherWishes(_ reading: Reading, besides first: String) -> [String] {
-        guard let joint = domain.lexicon.also.compactMap({ reading.text.position(of: $0) }).min() else { return [] }
+        let text = reading.text
+        let isJoined = domain.lexicon.also.contains(where: text.contains)
+        guard isJoined || domain.intents[first]?.cues.contains(where: text.contains) ?? false else { return [] }
         var wishes: [String] = []
         func add(_ name: String) {
             guard name != first, !wishes.contains(name), domain.flows[name] != nil || domain.answers[name] != nil else { return }
             wishes.append(name)
         }
-        for intent in reading.others where intent.confidence >= domain.thresholds.alternative { add(intent.name) }
-        // What the recogniser heard may be either half: the cues of both are looked for, and those of the intent that is heard are no news.
-        for intent in domain.cued {
-            let cues = intent.cues.compactMap { reading.text.position(of: $0) }
-            if joint > 0 ? !cues.isEmpty : cues.contains(where: { $0 > joint }) { add(intent.name) }
+        if isJoined {
+            for intent in reading.others where intent.confidence >= domain.thresholds.alternative { add(intent.name) }
+        }
+        for intent in domain.cued where intent.cues.contains(where: text.contains) {
+            // 「取消订单后还能查物流吗」 asks one thing.
+            if isJoined || !reading.isQuestion || domain.flows[intent.name] == nil { add(intent.name) }
         }
         return Array(wishes.prefix(2))
     }
