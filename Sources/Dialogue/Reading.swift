@@ -80,8 +80,8 @@ struct Reader {
             reading.confidence = intent.confidence
             reading.understood = intent.confidence >= domain.thresholds.understood && domain.intents[intent.name] != nil
             reading.others = recognition.intents.dropFirst()
-            // Emoji and punctuation bring no business.
-            if reading.text.compact.isEmpty, domain.flows[intent.name] != nil { reading.understood = false }
+            // Emoji and punctuation say nothing that could be relied on.
+            if reading.text.compact.isEmpty { reading.understood = false }
         }
         let words = domain.lexicon
         reading.isQuestion = words.question.contains(where: reading.text.contains)

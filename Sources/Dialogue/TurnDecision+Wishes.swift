@@ -39,10 +39,18 @@ extension TurnDecision {
             for intent in reading.others where intent.confidence >= domain.thresholds.alternative { add(intent.name) }
         }
         for intent in domain.cued where intent.cues.contains(where: text.contains) {
-            // 「取消订单后还能查物流吗」 asks one thing.
-            if isJoined || !reading.isQuestion || domain.flows[intent.name] == nil { add(intent.name) }
+            // 「取消订单后还能查物流吗」 asks one thing, 「我要退货，运费谁出」 asks one and wants another.
+            if isJoined || domain.flows[intent.name] == nil || intent.cues.contains(where: { isStated($0, text) }) { add(intent.name) }
         }
         return Array(wishes.prefix(2))
+    }
+
+    /// Whether a word stands in a clause that is no question.
+    private func isStated(_ word: [Unicode.Scalar], _ text: Folded) -> Bool {
+        text.clauses.contains { clause in
+            let clause = Folded(Folded.string(clause))
+            return clause.contains(word) && !domain.lexicon.question.contains(where: clause.contains)
+        }
     }
 
     /// Where nothing is under way, a yes, a no or a piece of information that names one intent's business is that: 「还是退款吧」.

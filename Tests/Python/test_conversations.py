@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import os
-import pathlib
 import uuid
 
 import pytest
@@ -93,7 +92,7 @@ class Customers:
         return self.say(turn)
 
 
-@pytest.mark.parametrize("conversation", conversations())
+@pytest.mark.parametrize("conversation", list(conversations()))
 def test_a_conversation_goes_as_it_is_written(orchestrators, conversation):
     customers = Customers(orchestrators)
     for turn in conversation["turns"]:
