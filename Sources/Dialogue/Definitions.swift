@@ -71,9 +71,19 @@ struct Lexicon: Sendable {
     let nothing: Set<[Unicode.Scalar]>
     /// Join two wishes in one message.
     let also: [[Unicode.Scalar]]
-    /// Choose the first, and the second, of two things that the bot named; the whole message.
+    /// Choose the first, and the second, of two things that the bot named.
     let first: Set<[Unicode.Scalar]>
     let second: Set<[Unicode.Scalar]>
+
+    /// Which of two things a message chooses, from 0: by a word that is the whole of it, or stands in a short message.
+    func choice(in text: Folded) -> Int? {
+        if first.contains(text.compact) { return 0 }
+        if second.contains(text.compact) { return 1 }
+        guard text.compact.count <= 7 else { return nil }
+        let isFirst = first.contains { $0.count > 1 && text.contains($0) }
+        let isSecond = second.contains { $0.count > 1 && text.contains($0) }
+        return isFirst == isSecond ? nil : isFirst ? 0 : 1
+    }
 }
 
 /// Words that stand in a text one after the other: `不是…是`.

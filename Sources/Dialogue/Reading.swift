@@ -224,8 +224,8 @@ struct Reader {
     /// One of the two values between which the bot asked to choose: 「后面那个」.
     private func picked(_ text: Folded) -> SlotValue? {
         guard case .slot(let name) = question, let rival = session.rival, rival.name == name else { return nil }
-        if domain.lexicon.first.contains(text.compact) { return session.slots[name] }
-        return domain.lexicon.second.contains(text.compact) ? rival : nil
+        guard let choice = domain.lexicon.choice(in: text) else { return nil }
+        return choice == 0 ? session.slots[name] : rival
     }
 
     /// A bare number or code that fits what was asked for, whatever the model took it for.

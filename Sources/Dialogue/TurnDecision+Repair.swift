@@ -60,10 +60,8 @@ extension TurnDecision {
         var pick: String?
         if named.count == 1 {
             pick = named[0]
-        } else if domain.lexicon.first.contains(text.compact) {
-            pick = alternatives[0]
-        } else if alternatives.count > 1, domain.lexicon.second.contains(text.compact) {
-            pick = alternatives[1]
+        } else if let choice = domain.lexicon.choice(in: text), alternatives.indices.contains(choice) {
+            pick = alternatives[choice]
         } else if alternatives.count == 1, question == .none, says(.yes, reading) {
             pick = alternatives[0]
         }
