@@ -99,11 +99,12 @@ extension TurnDecision {
         }
     }
 
-    /// The filled slot that the message calls wrong without giving another value: 「地址写错了」.
+    /// The slot that the message calls wrong without giving another value: 「地址写错了」. At the confirmation it may be one that was left out.
     func misnamed(_ reading: Reading) -> String? {
         guard question == .correction || reading.corrects, !reading.isQuestion else { return nil }
+        let optional = question == .confirmation || question == .correction ? flow?.optional ?? [] : []
         return (flow?.slots ?? domain.slotNames).first { name in
-            session.slots[name] != nil && (flow != nil || domain.slots[name]?.prompts != nil)
+            (session.slots[name] != nil || optional.contains(name)) && (flow != nil || domain.slots[name]?.prompts != nil)
                 && domain.slots[name]?.names.contains(where: reading.text.contains) ?? false
         }
     }

@@ -46,7 +46,16 @@ private func talk(_ domain: Domain, _ session: Session, _ steps: [Step], from st
 
 @main
 struct Decide {
-    static func main() throws {
+    static func main() {
+        do {
+            try measure()
+        } catch {
+            print(error)
+            exit(1)
+        }
+    }
+
+    private static func measure() throws {
         let path = CommandLine.arguments.count > 1 ? CommandLine.arguments[1] : "Deploy/domains/ecommerce"
         let domain = try Domain.load(directory: path)
         let steps = try steps(path, domain)
