@@ -112,7 +112,7 @@ let package = Package(
             name: "DialogueOrchestrator",
             dependencies: [
                 "Conversation", "Dialogue", "DialogueService", "RPC", "RPCServices", "Redis", "ServiceKit", "Wire", argumentParser,
-                lifecycle, logging,
+                lifecycle, logging, unixSignals,
             ], swiftSettings: strict),
 
         // Tests: one target a library.

@@ -28,6 +28,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     ],
     targets: [
+        .executableTarget(name: "Decide", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(
             name: "OpenLoop", dependencies: [kefu, argumentParser, asyncHTTPClient, histogram, nioCore, nioHTTP1], swiftSettings: strict),
         .executableTarget(name: "rpc-echo", dependencies: [kefu], swiftSettings: strict),

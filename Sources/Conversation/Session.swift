@@ -31,8 +31,18 @@ public struct Session: Sendable, Hashable {
     public var answered = AnsweredSequence()
     /// Turns not understood in a row.
     public var misunderstood = 0
-    /// How often an intent that a rule counts came up.
-    public var intentCounts: [String: Int] = [:]
+    /// How often what a rule counts came up, by the rule's name.
+    public var ruleCounts: [String: Int] = [:]
+    /// The version of the domain with which the flows under way began; empty: the current one.
+    public var domainVersion = ""
+    /// The intents that the bot offered after a message it did not understand, in its order.
+    public var alternatives: [String] = []
+    /// The value that the bot put beside the filled one when it asked which of the two holds.
+    public var rival: SlotValue?
+    /// A hash of the last message; 0: there was none.
+    public var lastMessage: UInt64 = 0
+    /// How often the last message was written in a row.
+    public var repeats = 0
 
     /// A session that begins at `now`.
     public init(uid: UserID, id: String, startedAt now: Timestamp, timeToLive: Duration) {

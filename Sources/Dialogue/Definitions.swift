@@ -1,92 +1,12 @@
-/// How a slot is recognised, checked and asked for.
-struct SlotDefinition: Sendable {
-    enum Kind: Sendable {
-        /// Letters and digits without spaces or hyphens, at least one digit: an order number, a phone number.
-        case code
-        /// Free text: an address, a name.
-        case text
-    }
-
+/// What a customer can want.
+struct IntentDefinition: Sendable {
     let name: String
-    let kind: Kind
-    /// What the customer calls it, the label first, in lower case.
-    let names: [[Unicode.Scalar]]
-    /// What the bot calls it.
-    let label: String
-    /// What a whole value must look like.
-    let pattern: Pattern
-    /// What is most likely this slot, whatever was asked for: a mobile number is no order number.
-    let typical: Pattern?
-    /// What must occur in a text that is taken as an answer although no slot was recognised in it; nil: none is taken.
-    let freeText: Pattern?
-    let prompts: Prompts?
-    let invalid: Wordings?
-
-    /// Whether a value in standard form can be this slot's.
-    func accepts(_ scalars: [Unicode.Scalar]) -> Bool {
-        if kind == .code, !scalars.contains(where: { ("0"..."9").contains($0) }) { return false }
-        return pattern.matches(scalars)
-    }
-}
-
-/// How a slot is asked for.
-struct Prompts: Sendable {
-    /// The first time.
-    let ask: Wordings
-    /// When the answer was none, one after the other; the last stays.
-    let again: [Template]
-}
-
-/// What the bot does about one intent, over as many turns as it takes.
-struct FlowDefinition: Sendable {
-    let name: String
-    /// What the bot calls it, such as 修改收货地址.
-    let title: String
-    /// Filled before the flow goes on, in this order.
-    let required: [String]
-    /// One of these is enough.
-    let any: [String]
-    /// Taken where the customer gives them.
-    let optional: [String]
-    /// Prompts that this flow has of its own.
-    let prompts: [String: Prompts]
-    /// Words that end this flow before its time, in lower case.
-    let cancelWords: [[Unicode.Scalar]]
-    let begin: Wordings
-    /// Repeats what will be done, and asks; nil: the flow does not ask.
-    let confirm: Wordings?
-    let done: Wordings
-
-    /// All slots that the flow knows, in the order in which it asks.
-    var slots: [String] { required + any + optional }
-
-    /// The first slot that is still to be asked for.
-    func missing(in filled: some Collection<String>) -> String? {
-        if let name = required.first(where: { !filled.contains($0) }) { return name }
-        return any.contains(where: filled.contains) ? nil : any.first
-    }
-
-    /// The slots that answer a question for `name`.
-    func group(of name: String) -> [String] { any.contains(name) ? any : [name] }
-}
-
-/// What stands above the flows.
-struct Rule: Sendable {
-    enum Effect: String, Sendable, CaseIterable {
-        /// A person takes over.
-        case handOff = "hand_off"
-        /// The flow under way and the suspended ones are dropped.
-        case endFlows = "end_flows"
-        /// The reply is said, and the open question is asked again.
-        case answer
-    }
-
-    let name: String
-    let intent: String
-    /// From which time on in a session the rule holds; 1: always.
-    let times: Int
-    let effect: Effect
-    let reply: Wordings
+    /// What the bot calls it when it asks which was meant; nil: it is not offered.
+    let label: String?
+    /// How a customer may say it.
+    let examples: [String]
+    /// Words that name it in the second half of a message: 「…，顺便开个发票」. In lower case.
+    let cues: [[Unicode.Scalar]]
 }
 
 /// From which probability on something is believed.
@@ -97,34 +17,92 @@ struct Thresholds: Sendable {
     let interruption: Float
     /// A slot.
     let slot: Float
+    /// An intent that is offered when none was understood.
+    let alternative: Float
 }
 
 /// Bounds of a conversation.
 struct Limits: Sendable {
-    /// After how many turns not understood in a row a person is offered.
-    let misunderstood: Int
     /// How many flows may be suspended; a further one makes the oldest give way.
     let suspendedFlows: Int
+    /// Above so many Unicode scalars a message that is not understood is called too long.
+    let longMessage: Int
+}
+
+/// When a person is offered or takes over, besides the rules.
+struct HandOffPolicy: Sendable {
+    /// After how many turns not understood in a row a person is offered.
+    let misunderstood: Int
+    /// After how many vain questions for one slot a person is offered.
+    let unanswered: Int
+    /// A person takes over where an action fails or is out of reach.
+    let failedAction: Bool
 }
 
 /// Words by which an answer is read, in lower case.
 struct Lexicon: Sendable {
-    /// The whole message means yes.
+    /// The whole message, or its first clause, means yes.
     let affirm: Set<[Unicode.Scalar]>
     /// The whole message means no.
     let deny: Set<[Unicode.Scalar]>
     /// Ends the flow under way.
     let cancel: [[Unicode.Scalar]]
+    /// The whole message ends the flow under way.
+    let decline: Set<[Unicode.Scalar]>
+    /// Ends all flows.
+    let cancelAll: [[Unicode.Scalar]]
     /// Contain a word of `cancel` and do not mean it.
     let cancelExcept: [[Unicode.Scalar]]
     /// Say that something said before was wrong: every slot of the message replaces what was said before.
-    let correction: [[Unicode.Scalar]]
+    let correction: [Phrase]
     /// Ask for something else: the slots behind the word replace what was said before.
     let replacement: [[Unicode.Scalar]]
+    /// Ask for another value of the slot that is named beside the word.
+    let change: [[Unicode.Scalar]]
     /// Make a message a question.
     let question: [[Unicode.Scalar]]
     /// Stand between a slot's name and its value.
     let link: [[Unicode.Scalar]]
+    /// Stand behind a value and are no part of it.
+    let trail: [[Unicode.Scalar]]
+    /// The customer does not know what was asked.
+    let unknown: [[Unicode.Scalar]]
+    /// The whole message means that there is nothing to change.
+    let nothing: Set<[Unicode.Scalar]>
+    /// Join two wishes in one message.
+    let also: [[Unicode.Scalar]]
+    /// Choose the first, and the second, of two things that the bot named.
+    let first: Set<[Unicode.Scalar]>
+    let second: Set<[Unicode.Scalar]>
+
+    /// Which of two things a message chooses, from 0: by a word that is the whole of it, or stands in a short message.
+    func choice(in text: Folded) -> Int? {
+        if first.contains(text.compact) { return 0 }
+        if second.contains(text.compact) { return 1 }
+        guard text.compact.count <= 7 else { return nil }
+        let isFirst = first.contains { $0.count > 1 && text.contains($0) }
+        let isSecond = second.contains { $0.count > 1 && text.contains($0) }
+        return isFirst == isSecond ? nil : isFirst ? 0 : 1
+    }
+}
+
+/// Words that stand in a text one after the other: `不是…是`.
+struct Phrase: Sendable {
+    let parts: [[Unicode.Scalar]]
+
+    /// Reads parts that `…` separates.
+    init(_ scalars: [Unicode.Scalar]) {
+        parts = scalars.split(separator: "…").map(Array.init)
+    }
+
+    func occurs(in text: Folded) -> Bool {
+        var start = 0
+        for part in parts {
+            guard let position = text.position(of: part, from: start) else { return false }
+            start = position + part.count
+        }
+        return true
+    }
 }
 
 /// A reply that the bot needs whatever the domain. The raw value is its key in `replies.yaml`.
@@ -139,14 +117,20 @@ enum StandardReply: String, Sendable, CaseIterable {
     case resumed
     /// Before a new flow that suspends one.
     case suspended
+    /// Of a second wish in the same message, which comes later.
+    case queued
     /// Where one flow too many was suspended, and the oldest gave way.
     case gaveWay = "gave_way"
     /// After a no at the confirmation.
     case whatToChange = "what_to_change"
     /// Two values for one slot: asks which holds.
     case whichValue = "which_value"
+    /// A number that was meant as the answer looks like another slot's.
+    case mistaken
     /// The flow was cancelled by the customer.
     case cancelled
+    /// All flows were.
+    case cancelledAll = "cancelled_all"
     /// Nothing to cancel, or a no to nothing.
     case nothingToDeny = "nothing_to_deny"
     /// A yes to nothing.
@@ -157,7 +141,19 @@ enum StandardReply: String, Sendable, CaseIterable {
     case notedNothing = "noted_nothing"
     /// Asks to say it again.
     case notUnderstood = "not_understood"
-    /// Offers a person after too many turns not understood.
+    /// Asks which of the two likeliest meanings was meant.
+    case whichIntent = "which_intent"
+    /// Asks whether the likeliest meaning was meant.
+    case oneIntent = "one_intent"
+    /// The second time: asks to say it again, with examples.
+    case examples
+    /// A message without a word: emoji, punctuation.
+    case wordless
+    /// A very long message that was not understood.
+    case tooLong = "too_long"
+    /// The same message again, where it changed nothing.
+    case repeated
+    /// Offers a person after too many turns not understood, or too many vain questions.
     case offerPerson = "offer_person"
     /// A no to the offer.
     case offerDeclined = "offer_declined"
@@ -165,6 +161,8 @@ enum StandardReply: String, Sendable, CaseIterable {
     case handedOff = "handed_off"
     /// Every message after that.
     case colleagueComing = "colleague_coming"
+    /// An action failed or was out of reach.
+    case actionFailed = "action_failed"
     /// The intent server is out of reach; offers a person.
     case unavailable
 
@@ -172,9 +170,13 @@ enum StandardReply: String, Sendable, CaseIterable {
     var variables: Set<String> {
         switch self {
         case .corrected: ["label", "value"]
-        case .backTo, .resumed, .suspended, .gaveWay, .whatToChange, .cancelled: ["flow"]
+        case .backTo, .resumed, .suspended, .queued, .gaveWay, .whatToChange, .cancelled, .actionFailed: ["flow"]
         case .whichValue: ["label", "value", "other"]
+        case .mistaken: ["label", "value", "other"]
         case .noted: ["labels"]
+        case .whichIntent: ["first", "second"]
+        case .oneIntent: ["first"]
+        case .examples: ["examples"]
         default: []
         }
     }

@@ -8,50 +8,51 @@ public struct Domain: Sendable {
     public let name: String
     /// The language of its replies as a BCP 47 tag, such as `zh-CN`.
     public let language: String
+    /// Names the contents of its files: the same files give the same version in every process.
+    public let version: String
     /// How long a session lives after its last change.
     public let sessionTimeToLive: Duration
-    /// The intents that it handles, by name.
-    public let intents: Set<String>
+    /// The names of the intents that it handles.
+    public var intentNames: Set<String> { Set(intents.keys) }
     /// Its slots' names, sorted.
     public var slotNames: [String] { slots.keys.sorted() }
     /// Its flows' names, sorted.
     public var flowNames: [String] { flows.keys.sorted() }
 
+    let zone: Zone
+    let intents: [String: IntentDefinition]
     let slots: [String: SlotDefinition]
     let flows: [String: FlowDefinition]
     let answers: [String: Wordings]
+    /// By falling priority.
     let rules: [Rule]
     let messages: [StandardReply: Wordings]
     let thresholds: Thresholds
     let limits: Limits
+    let handOff: HandOffPolicy
     let lexicon: Lexicon
-    /// The slots whose values are codes.
-    let codes: Set<String>
-    /// Intents that a rule counts.
-    let counted: Set<String>
+    /// The slots whose values are letters and digits, by name: what fits two of them must go to the same one in every process.
+    let codes: [SlotDefinition]
+    /// The intents that have cues, by name.
+    let cued: [IntentDefinition]
+    /// The rules that count.
+    let counted: [Rule]
 
     /// A session that begins at `now`, with this domain's time to live.
     public func newSession(uid: UserID, id: String, now: Timestamp) -> Session {
         Session(uid: uid, id: id, startedAt: now, timeToLive: sessionTimeToLive)
     }
-}
 
-/// What became of one message.
-public struct Decision: Sendable, Hashable {
-    /// The session after the turn. ``Session/answered`` is as it was: whoever keeps the reply notes its position.
-    public var session: Session
-    /// What is said to the customer; never empty.
-    public var text: String
-    /// Who wrote it.
-    public var source: ReplySource
-    /// The parts that were out of reach and had a stand-in: `understanding`.
-    public var degradedParts: [String]
-
-    /// A decision by its parts.
-    public init(session: Session, text: String, source: ReplySource, degradedParts: [String] = []) {
-        self.session = session
-        self.text = text
-        self.source = source
-        self.degradedParts = degradedParts
+    /// A slot's value as it may stand in logs and summaries: of a sensitive one the first and the last characters only.
+    public func masked(_ slot: SlotValue) -> String {
+        guard slots[slot.name]?.isSensitive ?? false else { return slot.value }
+        let kept = slot.value.count > 6 ? 3 : slot.value.count > 1 ? 1 : 0
+        return slot.value.prefix(kept) + "***" + (slot.value.count > 6 ? slot.value.suffix(2) : "")
     }
+
+    /// What the bot calls a flow; its name where there is no such flow.
+    public func title(ofFlow name: String) -> String { flows[name]?.title ?? name }
+
+    /// What the bot calls a slot; its name where there is no such slot.
+    public func label(ofSlot name: String) -> String { slots[name]?.label ?? name }
 }

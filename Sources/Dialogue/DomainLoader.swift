@@ -8,6 +8,11 @@ extension Domain {
         guard findings.diagnostics.isEmpty, let domain else { throw DomainError(diagnostics: findings.sorted) }
         return domain
     }
+
+    /// The version that the files of a folder would have, without checking them; it differs wherever the files do.
+    public static func version(directory: String) -> String {
+        DomainLoader(directory: directory, findings: Findings()).version
+    }
 }
 
 extension Findings {
@@ -20,6 +25,8 @@ extension Findings {
 
 /// Reads the files of one domain in the order in which they depend on each other.
 struct DomainLoader {
+    /// The files of a domain, without their ending.
+    static let fileNames = ["domain", "intents", "slots", "flows", "rules", "replies"]
     /// The intents that every domain has: the moves of a conversation.
     static let moves = ["inform", "affirm", "deny"]
     /// What the bot can wait for besides a slot; no slot may have such a name.
@@ -29,10 +36,18 @@ struct DomainLoader {
 
     init(directory: String, findings: Findings) {
         var files: [String: SourceFile] = [:]
-        for name in ["domain", "intents", "slots", "flows", "rules", "replies"] {
-            files[name] = SourceFile(directory: directory, name: "\(name).yaml", findings: findings)
-        }
+        for name in Self.fileNames { files[name] = SourceFile(directory: directory, name: "\(name).yaml", findings: findings) }
         self.files = files
+    }
+
+    /// A hash of all files in hexadecimal.
+    var version: String {
+        var hash = FNV1a()
+        for name in Self.fileNames {
+            hash.add(files[name]?.text.utf8 ?? "".utf8)
+            hash.add([0xFF] as [UInt8])
+        }
+        return String(hash.value, radix: 16)
     }
 
     /// The domain as far as it could be read; nil where a file could not be parsed at all. Findings are reported either way.
@@ -41,22 +56,43 @@ struct DomainLoader {
         // Without the intents and the slots nothing that refers to them can be checked.
         guard let intentsRoot = root("intents"), let slotsRoot = root("slots") else { return nil }
         let intents = loadIntents(intentsRoot)
+        let places = intents.mapValues(\.place)
         let slots = loadSlots(slotsRoot)
-        let flows = root("flows").map { loadFlows($0, intents: intents, slots: slots) }
-        let rules = root("rules").map { loadRules($0, intents: intents, slots: slots) }
-        let replies = root("replies").map { loadReplies($0, intents: intents, slots: slots) }
+        let flows = root("flows").map { loadFlows($0, intents: places, slots: slots) }
+        let rules = root("rules").map { loadRules($0, intents: places, slots: slots) }
+        let replies = root("replies").map { loadReplies($0, intents: places, slots: slots) }
         guard let settings, let flows, let rules, let replies else { return nil }
 
-        let handled = Set(flows.keys).union(rules.map(\.intent)).union(replies.answers.keys).union(Self.moves)
+        checkHandling(of: places, flows: flows, rules: rules, answers: replies.answers)
+        return Domain(
+            name: settings.name, language: settings.language, version: version, sessionTimeToLive: settings.timeToLive, zone: settings.zone,
+            intents: intents.mapValues(\.definition), slots: slots, flows: flows, answers: replies.answers.mapValues(\.wordings),
+            rules: rules, messages: replies.messages, thresholds: settings.thresholds, limits: settings.limits, handOff: settings.handOff,
+            lexicon: settings.lexicon,
+            codes: slots.values.filter(\.kind.isCode).sorted { $0.name < $1.name },
+            cued: intents.values.map(\.definition).filter { !$0.cues.isEmpty }.sorted { $0.name < $1.name },
+            counted: rules.filter { $0.when.times > 1 })
+    }
+
+    /// Every intent must be handled by something, and an answer must not stand behind what always comes first.
+    private func checkHandling(
+        of intents: [String: Element], flows: [String: FlowDefinition], rules: [Rule],
+        answers: [String: (wordings: Wordings, place: Element)]
+    ) {
+        // A rule that holds in some cases only leaves the others to somebody else.
+        let handled = Set(flows.keys).union(answers.keys).union(Self.moves)
         for (name, element) in intents where !handled.contains(name) {
+            let alone = Condition(intents: [name])
+            guard !rules.contains(where: { $0.when.isSound ? $0.when.covers(alone) : $0.when.intents.contains(name) }) else { continue }
             element.report("nothing handles the intent '\(name)'; a flow, a rule or an answer of this name was expected")
         }
-        return Domain(
-            name: settings.name, language: settings.language, sessionTimeToLive: settings.timeToLive, intents: Set(intents.keys),
-            slots: slots,
-            flows: flows, answers: replies.answers, rules: rules, messages: replies.messages, thresholds: settings.thresholds,
-            limits: settings.limits, lexicon: settings.lexicon, codes: Set(slots.values.filter { $0.kind == .code }.map(\.name)),
-            counted: Set(rules.filter { $0.times > 1 }.map(\.intent)))
+        for (name, answer) in answers {
+            if flows[name] != nil {
+                answer.place.report("this answer is never said: the flow '\(name)' handles the intent")
+            } else if let rule = rules.first(where: { $0.when.covers(Condition(intents: [name])) }) {
+                answer.place.report("this answer is never said: the rule '\(rule.name)' handles the intent")
+            }
+        }
     }
 
     /// The one mapping that a file holds under its own name; the whole file for `domain` and `replies`.
@@ -67,122 +103,24 @@ struct DomainLoader {
     }
 
     /// The intents by name, with their places.
-    private func loadIntents(_ root: Element) -> [String: Element] {
-        var intents: [String: Element] = [:]
+    private func loadIntents(_ root: Element) -> [String: (definition: IntentDefinition, place: Element)] {
+        var intents: [String: (IntentDefinition, Element)] = [:]
         for (key, name, value) in root.entries() ?? [] {
-            let fields = value.fields(required: ["means"])
+            let fields = value.fields(required: ["means"], optional: ["label", "examples", "cues"])
             _ = fields["means"]?.string()
-            intents[name] = key
+            let definition = IntentDefinition(
+                name: name, label: fields["label"]?.string(), examples: fields["examples"]?.strings().map(\.text) ?? [],
+                cues: Self.words(fields["cues"]))
+            intents[name] = (definition, key)
         }
         for name in Self.moves where intents[name] == nil {
             root.report("'intents' has no '\(name)'; every domain has \(Self.moves.map { "'\($0)'" }.joined(separator: ", "))")
         }
         return intents
     }
-}
-
-// MARK: - domain.yaml
-
-/// What `domain.yaml` holds.
-struct Settings {
-    var name: String
-    var language: String
-    var timeToLive: Duration
-    var thresholds: Thresholds
-    var limits: Limits
-    var lexicon: Lexicon
-}
-
-extension DomainLoader {
-    func loadSettings(_ root: Element) -> Settings? {
-        let fields = root.fields(required: ["name", "language", "session", "thresholds", "limits", "words"])
-        let session = fields["session"]?.fields(required: ["time_to_live"]) ?? [:]
-        let thresholds = fields["thresholds"]?.fields(required: ["understood", "interruption", "slot"]) ?? [:]
-        let limits = fields["limits"]?.fields(required: ["misunderstood", "suspended_flows"]) ?? [:]
-        let words =
-            fields["words"]?.fields(required: [
-                "affirm", "deny", "cancel", "cancel_except", "correction", "replacement", "question", "link",
-            ]) ?? [:]
-
-        let name = fields["name"]?.string()
-        let language = fields["language"]?.string()
-        let timeToLive = session["time_to_live"]?.duration()
-        let understood = thresholds["understood"]?.probability()
-        let interruption = thresholds["interruption"]?.probability()
-        let slot = thresholds["slot"]?.probability()
-        if let understood, let interruption, interruption < understood {
-            thresholds["interruption"]?.report("'thresholds.interruption' must not be below 'thresholds.understood'")
-        }
-        let misunderstood = limits["misunderstood"]?.integer(in: 1...10)
-        let suspendedFlows = limits["suspended_flows"]?.integer(in: 0...16)
-        let lexicon = Lexicon(
-            affirm: Set(Self.words(words["affirm"])), deny: Set(Self.words(words["deny"])), cancel: Self.words(words["cancel"]),
-            cancelExcept: Self.words(words["cancel_except"]), correction: Self.words(words["correction"]),
-            replacement: Self.words(words["replacement"]),
-            question: Self.words(words["question"]), link: Self.words(words["link"]))
-        guard let name, let language, let timeToLive, let understood, let interruption, let slot, let misunderstood, let suspendedFlows
-        else { return nil }
-        return Settings(
-            name: name, language: language, timeToLive: timeToLive,
-            thresholds: Thresholds(understood: understood, interruption: interruption, slot: slot),
-            limits: Limits(misunderstood: misunderstood, suspendedFlows: suspendedFlows), lexicon: lexicon)
-    }
 
     /// Words as a message is compared with them: half-width, lower case.
     static func words(_ element: Element?) -> [[Unicode.Scalar]] {
         (element?.strings() ?? []).map { Folded.lowered($0.text) }
-    }
-}
-
-// MARK: - slots.yaml
-
-extension DomainLoader {
-    private func loadSlots(_ root: Element) -> [String: SlotDefinition] {
-        var slots: [String: SlotDefinition] = [:]
-        for (key, name, value) in root.entries() ?? [] {
-            if Self.reservedNames.contains(name) { key.report("no slot may be named '\(name)': the bot has a meaning of its own for it") }
-            let fields = value.fields(
-                required: ["label", "type", "pattern"], optional: ["also_called", "typical", "free_text", "ask", "ask_again", "invalid"])
-            let kind = fields["type"].flatMap { element -> SlotDefinition.Kind? in
-                switch element.string() {
-                case "code": return .code
-                case "text": return .text
-                case let other?: element.report("'\(element.path)' must be 'code' or 'text', and is '\(other)'")
-                case nil: break
-                }
-                return nil
-            }
-            let label = fields["label"]?.string()
-            let names = Self.words(fields["also_called"])
-            let pattern = fields["pattern"]?.pattern()
-            let typical = fields["typical"]?.pattern()
-            let freeText = fields["free_text"]?.pattern()
-            if kind == .code, let element = fields["free_text"] {
-                element.report("'\(element.path)' is for slots of type 'text'; codes are found by 'pattern'")
-            }
-            let prompts = loadPrompts(ask: fields["ask"], again: fields["ask_again"], path: value)
-            let invalid = fields["invalid"].map { wordings($0, WordingScope(always: ["value"])) }
-            if prompts != nil, invalid == nil {
-                value.report("'\(value.path)' is asked for, and has no 'invalid': what is said of a value that does not fit")
-            }
-            // A slot with a fault is kept, so that what refers to it is not reported as well.
-            slots[name] = SlotDefinition(
-                name: name, kind: kind ?? .text, names: [Folded.lowered(label ?? name)] + names, label: label ?? name,
-                pattern: pattern ?? .anything, typical: typical, freeText: freeText, prompts: prompts, invalid: invalid)
-        }
-        return slots
-    }
-
-    /// The prompts of a slot; nil where there are none.
-    func loadPrompts(ask: Element?, again: Element?, path: Element) -> Prompts? {
-        guard let ask else {
-            again?.report("'\(path.path)' has 'ask_again' but no 'ask'")
-            return nil
-        }
-        let scope = WordingScope()
-        let first = wordings(ask, scope)
-        let repeated = again.map { wordings($0, scope).templates } ?? []
-        if repeated.count > 3 { again?.report("'\(again?.path ?? "")' has \(repeated.count) wordings; up to 3 are expected") }
-        return Prompts(ask: first, again: repeated)
     }
 }

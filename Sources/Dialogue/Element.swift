@@ -98,6 +98,51 @@ struct Element {
         return value
     }
 
+    /// `true` or `false`.
+    func boolean() -> Bool? {
+        guard let text = string() else { return nil }
+        guard text == "true" || text == "false" else {
+            report("\(subject) must be true or false, and is '\(text)'")
+            return nil
+        }
+        return text == "true"
+    }
+
+    /// A part of the day such as `22:00-08:00`.
+    func hours() -> Hours? {
+        guard let text = string() else { return nil }
+        let ends = text.split(separator: "-", omittingEmptySubsequences: false).map { end -> Int? in
+            let parts = end.split(separator: ":", omittingEmptySubsequences: false)
+            guard parts.count == 2, parts.allSatisfy({ $0.count == 2 }), let hour = Int(parts[0]), let minute = Int(parts[1]),
+                (0...24).contains(hour), (0...59).contains(minute), hour * 60 + minute <= 1440
+            else { return nil }
+            return hour * 60 + minute
+        }
+        guard ends.count == 2, let from = ends[0], let to = ends[1], from != to else {
+            report("\(subject) must be a part of the day such as 09:00-18:00 or 22:00-08:00, and is '\(text)'")
+            return nil
+        }
+        return Hours(from: from, to: to)
+    }
+
+    /// A time zone: `+08:00`, or a name such as `Asia/Shanghai`.
+    func zone() -> Zone? {
+        guard let text = string() else { return nil }
+        guard let zone = Zone(text) else {
+            report("\(subject) must be a time zone such as +08:00 or Asia/Shanghai, and is '\(text)'")
+            return nil
+        }
+        return zone
+    }
+
+    /// One of the values of an enumeration.
+    func choice<Choice: RawRepresentable & CaseIterable>(_ what: String, _ type: Choice.Type) -> Choice? where Choice.RawValue == String {
+        guard let text = string() else { return nil }
+        let choice = Choice(rawValue: text)
+        if choice == nil { reportUnknown(what, text, among: Choice.allCases.map(\.rawValue)) }
+        return choice
+    }
+
     /// A number from 0 to 1.
     func probability() -> Float? {
         guard let text = string() else { return nil }
@@ -131,9 +176,12 @@ struct Element {
         }
     }
 
-    /// Reports that `name` is not one of `known`.
+    /// Reports that `name` is not one of `known`: with the one that is near, or all of them where they are few.
     func reportUnknown(_ what: String, _ name: String, among known: some Sequence<String>) {
-        report("unknown \(what) '\(name)'\(suggestion(for: name, among: known))")
+        let near = suggestion(for: name, among: known)
+        let all = known.sorted()
+        let expected = near.isEmpty && (1...10).contains(all.count) ? "; one of \(listed(all)) was expected" : near
+        report("unknown \(what) '\(name)'\(expected)")
     }
 
     private var subject: String { path.isEmpty ? "the file" : "'\(path)'" }

@@ -19,9 +19,29 @@ struct Folded {
     /// `text` as words are compared: half-width, lower case.
     static func lowered(_ text: String) -> [Unicode.Scalar] { text.unicodeScalars.map { lower(halfWidth($0)) } }
 
-    /// A code in standard form: half-width, without spaces and hyphens.
-    static func code(_ scalars: some Sequence<Unicode.Scalar>) -> [Unicode.Scalar] {
-        scalars.map(halfWidth).filter { $0 != " " && $0 != "-" && $0 != "\t" }
+    /// A code in standard form: half-width, upper case, without spaces and hyphens; Chinese digits as 0 to 9.
+    static func code(_ scalars: some Collection<Unicode.Scalar>) -> [Unicode.Scalar] {
+        var code: [Unicode.Scalar] = []
+        code.reserveCapacity(scalars.count)
+        for scalar in scalars {
+            let half = upper(halfWidth(scalar))
+            if half == " " || half == "-" || half == "\t" { continue }
+            code.append(spokenDigit(half).map { Unicode.Scalar(UInt8(0x30 + $0)) } ?? half)
+        }
+        return code
+    }
+
+    /// Half-width, without spaces.
+    static func plain(_ scalars: some Collection<Unicode.Scalar>) -> [Unicode.Scalar] {
+        scalars.map(halfWidth).filter { $0 != " " && $0 != "\t" && $0 != "\n" && $0 != "\r" }
+    }
+
+    /// A digit as it is read out: 零 to 九, and 幺 for 1. (两 and 壹 are none: they are not said in numbers of orders and phones.)
+    private static func spokenDigit(_ scalar: Unicode.Scalar) -> Int? {
+        switch scalar {
+        case "两", "壹", "贰", "叁", "肆", "伍", "陆", "柒", "捌", "玖": nil
+        default: scalar.value < 0x3007 ? nil : SpokenNumber.digit(scalar)
+        }
     }
 
     /// Whether `word` stands anywhere in the message.
@@ -37,6 +57,14 @@ struct Folded {
         }
         return nil
     }
+
+    /// Whether `word` stands at `start`.
+    func stands(_ word: [Unicode.Scalar], at start: Int) -> Bool {
+        !word.isEmpty && start >= 0 && start + word.count <= lowered.count && word.indices.allSatisfy { lowered[start + $0] == word[$0] }
+    }
+
+    /// The parts between punctuation and spaces, without symbols, in lower case; none is empty.
+    var clauses: [ArraySlice<Unicode.Scalar>] { lowered.split { !Self.isWord($0) } }
 
     /// `range` without the spaces and punctuation at its ends.
     func trimmed(_ range: Range<Int>) -> Range<Int> {
@@ -55,13 +83,17 @@ struct Folded {
         return String(text)
     }
 
-    /// The runs of ASCII letters and digits, hyphens inside them included, that hold a digit. A message of nothing but digits and spaces is one run.
+    /// The runs of ASCII letters and digits, hyphens inside them included, that hold a digit, and the runs of seven and more digits that are
+    /// read out. Short groups of digits with spaces between them are one run: 138 0013 8000.
     func tokens() -> [Range<Int>] {
-        let whole = trimmed(0..<scalars.count)
-        if !whole.isEmpty, scalars[whole].allSatisfy({ Self.isDigit($0) || $0 == " " || $0 == "-" }) { return [whole] }
         var tokens: [Range<Int>] = []
         var index = 0
         while index < scalars.count {
+            if let end = spokenRun(from: index) {
+                tokens.append(index..<end)
+                index = end
+                continue
+            }
             guard Self.isLetterOrDigit(scalars[index]) else {
                 index += 1
                 continue
@@ -76,10 +108,35 @@ struct Folded {
             }
             if hasDigit { tokens.append(start..<index) }
         }
-        return tokens
+        return tokens.count > 1 ? joined(tokens) : tokens
     }
 
-    private static func halfWidth(_ scalar: Unicode.Scalar) -> Unicode.Scalar {
+    /// Where a run of at least seven digits, Chinese ones among them, ends; nil where none begins.
+    private func spokenRun(from start: Int) -> Int? {
+        guard Self.spokenDigit(scalars[start]) != nil else { return nil }
+        var end = start
+        while end < scalars.count, Self.isDigit(scalars[end]) || Self.spokenDigit(scalars[end]) != nil { end += 1 }
+        return end - start >= 7 ? end : nil
+    }
+
+    private func joined(_ tokens: [Range<Int>]) -> [Range<Int>] {
+        func isGroup(_ range: Range<Int>) -> Bool { range.count < 8 && scalars[range].allSatisfy(Self.isDigit) }
+        var result: [Range<Int>] = []
+        var last: Range<Int>?
+        for token in tokens {
+            if let previous = last, let run = result.last, isGroup(previous), isGroup(token),
+                scalars[previous.upperBound..<token.lowerBound].allSatisfy({ $0 == " " }), token.upperBound - run.lowerBound <= 30
+            {
+                result[result.count - 1] = run.lowerBound..<token.upperBound
+            } else {
+                result.append(token)
+            }
+            last = token
+        }
+        return result
+    }
+
+    static func halfWidth(_ scalar: Unicode.Scalar) -> Unicode.Scalar {
         switch scalar.value {
         case 0xFF01...0xFF5E: Unicode.Scalar(scalar.value - 0xFEE0) ?? scalar
         case 0x3000: " "
@@ -87,13 +144,17 @@ struct Folded {
         }
     }
 
-    private static func lower(_ scalar: Unicode.Scalar) -> Unicode.Scalar {
+    static func lower(_ scalar: Unicode.Scalar) -> Unicode.Scalar {
         (0x41...0x5A).contains(scalar.value) ? Unicode.Scalar(scalar.value + 0x20) ?? scalar : scalar
     }
 
-    private static func isDigit(_ scalar: Unicode.Scalar) -> Bool { (0x30...0x39).contains(scalar.value) }
+    static func isDigit(_ scalar: Unicode.Scalar) -> Bool { (0x30...0x39).contains(scalar.value) }
 
-    private static func isLetterOrDigit(_ scalar: Unicode.Scalar) -> Bool {
+    static func upper(_ scalar: Unicode.Scalar) -> Unicode.Scalar {
+        (0x61...0x7A).contains(scalar.value) ? Unicode.Scalar(scalar.value - 0x20) ?? scalar : scalar
+    }
+
+    static func isLetterOrDigit(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.value {
         case 0x30...0x39, 0x41...0x5A, 0x61...0x7A: true
         default: false

@@ -14,6 +14,8 @@ final class Findings {
 final class SourceFile {
     let path: String
     let findings: Findings
+    /// The file's text; empty where it could not be read.
+    let text: String
     /// The text by lines, to find the place of a part of a scalar.
     private let lines: [[Unicode.Scalar]]
     private let node: Node?
@@ -28,6 +30,7 @@ final class SourceFile {
             let data = try Data(contentsOf: URL(fileURLWithPath: path))
             guard let decoded = String(validating: data, as: UTF8.self) else {
                 findings.add(file: path, line: 1, column: 1, "the file is not valid UTF-8")
+                self.text = ""
                 self.lines = []
                 self.node = nil
                 return
@@ -48,6 +51,7 @@ final class SourceFile {
             findings.add(file: path, line: 1, column: 1, "the file is empty; a mapping was expected")
         }
         self.node = node
+        self.text = text
         // By scalars: as Characters, a line that ends in CR LF would not end.
         self.lines = text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map { Array($0) }
     }

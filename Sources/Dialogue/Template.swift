@@ -66,14 +66,24 @@ struct Wordings: Sendable {
 /// What a template can name: the slots, and what the reply itself brings.
 struct Variables: MustacheParent {
     let slots: [String: SlotValue]
-    let codes: Set<String>
+    let definitions: [String: SlotDefinition]
     /// What the reply brings, ahead of the slots.
     var extra: [(name: String, value: String)] = []
 
     func child(named name: String) -> Any? {
         for (key, value) in extra where key == name { return value.isEmpty ? nil : TemplateText(renderText: value) }
         guard let slot = slots[name] else { return nil }
-        return TemplateText(renderText: codes.contains(name) ? slot.normalized : slot.value)
+        return TemplateText(renderText: Self.text(slot, definitions[name]))
+    }
+
+    /// A value as the bot repeats it: numbers in standard form, a relative time with its day.
+    private static func text(_ slot: SlotValue, _ definition: SlotDefinition?) -> String {
+        switch definition?.kind {
+        case .code, .phone, .amount: slot.normalized
+        case .time where !slot.value.contains("月"):
+            slot.value + (ResolvedTime.spoken(slot.normalized).map { "（\($0)）" } ?? "")
+        case .time, .text, nil: slot.value
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 import Conversation
 
-// The flows: beginning, going on, confirming, ending, being cancelled and being resumed.
+// The flows: beginning, going on, confirming, ending and being resumed.
 extension TurnDecision {
     // MARK: Which flow
 
@@ -12,41 +12,67 @@ extension TurnDecision {
 
     /// Whether the message's intent is to be followed. An answer to the bot's question needs more to count as something else.
     private func turnsAway(_ reading: Reading) -> Bool {
-        guard reading.understood else { return false }
-        if saysLiterally(reading) { return false }
+        guard reading.understood, !saysLiterally(reading), !isAtALoss(reading) else { return false }
+        if reading.isBare, reading.answer != nil { return false }
         return reading.answeredValue == nil || !reading.isBare && reading.confidence >= domain.thresholds.interruption
     }
 
     /// A plain 「好的」 or 「不是」 where the bot asked for a yes or no.
-    private func saysLiterally(_ reading: Reading) -> Bool {
-        guard question == .confirmation || question == .correction else { return false }
-        return domain.lexicon.affirm.contains(reading.text.compact) || domain.lexicon.deny.contains(reading.text.compact)
+    func saysLiterally(_ reading: Reading) -> Bool {
+        guard question == .confirmation || question == .correction || offered else { return false }
+        let text = reading.text.compact
+        if text.isEmpty { return domain.lexicon.affirm.contains(reading.text.lowered) }
+        let isOwn = question == .confirmation && flow?.affirmWords.contains(text) ?? false
+        return isOwn || domain.lexicon.affirm.contains(text) || domain.lexicon.deny.contains(text)
     }
 
     /// Whether the flow under way takes the message: it answers the open question, or fills a slot of the flow.
     func isTakenByFlow(_ reading: Reading) -> Bool {
         guard let flow else { return false }
-        if saysLiterally(reading) { return true }
+        if saysLiterally(reading) || isAtALoss(reading) { return true }
         if turnsAway(reading), domain.answers[reading.intent] != nil { return false }
-        return reading.answer != nil || !filled.isDisjoint(with: flow.slots) || !reading.understood && misnamed(reading, flow) != nil
+        if reading.answer != nil || !filled.isDisjoint(with: flow.slots) || !conflicts(of: flow).isEmpty { return true }
+        if reading.understood { return false }
+        // What was not recognised may still be read by its words.
+        if case .slot = question, reading.isUnknown || isForeignCode(reading) { return true }
+        return misnamed(reading) != nil || question == .confirmation && (says(.yes, reading) || says(.no, reading))
+            || question == .correction && domain.lexicon.nothing.contains(reading.text.compact)
+    }
+
+    /// 「找不到啊」 where a slot was asked for: the customer has no answer, whatever the model took it for.
+    func isAtALoss(_ reading: Reading) -> Bool {
+        guard case .slot = question, reading.isUnknown, reading.answer == nil else { return false }
+        return reading.text.compact.count <= 8
     }
 
     // MARK: Beginning
 
-    mutating func enter(_ next: FlowDefinition) {
-        if let suspended = flow {
+    /// Begins a flow, and suspends the one under way; those of `queue` wait below it.
+    mutating func enter(_ next: FlowDefinition, queueing queue: [FlowDefinition] = []) {
+        if let suspended = flow, suspended.name != next.name {
             if let index = session.flows.firstIndex(where: { $0.name == next.name }) {
                 session.flows.remove(at: index)
-            } else if session.flows.count > domain.limits.suspendedFlows {
-                let oldest = session.flows.removeFirst()
-                say(.gaveWay, [("flow", domain.flows[oldest.name]?.title ?? oldest.name)])
+            } else {
+                makeRoom()
             }
             if domain.limits.suspendedFlows > 0 { prefix(.suspended, [("flow", suspended.title)]) }
+        }
+        for waiting in queue.reversed() where !session.flows.contains(where: { $0.name == waiting.name }) && waiting.name != next.name {
+            makeRoom()
+            session.flows.append(FlowInProgress(name: waiting.name))
+            prefix(.queued, [("flow", waiting.title)])
         }
         session.flows.append(FlowInProgress(name: next.name))
         question = .none
         lead += text(next.begin, slots: mentioned)
         proceed()
+    }
+
+    /// Drops the oldest flow where one more would be too many.
+    private mutating func makeRoom() {
+        guard session.flows.count > domain.limits.suspendedFlows else { return }
+        let oldest = session.flows.removeFirst()
+        say(.gaveWay, [("flow", domain.title(ofFlow: oldest.name))])
     }
 
     // MARK: Going on
@@ -57,25 +83,50 @@ extension TurnDecision {
         let changed = !filled.isDisjoint(with: flow.slots) || !conflicts(of: flow).isEmpty
         if changed || reading.answeredValue != nil { return proceed(acknowledging: true) }
         if case .invalid(let slot, let value) = reading.answer { return reject(value, for: slot) }
-        if let slot = misnamed(reading, flow) { return ask(slot) }
+        if let slot = misnamed(reading) { return ask(slot) }
+        if session.repeats > 1 { prefix(.repeated) }
         switch question {
         case .none: proceed()
-        case .slot(let name): ask(name)
+        case .slot(let name) where flow.optional.contains(name) && (reading.isUnknown || says(.no, reading)): skip(name)
+        case .slot(let name): askAgain(name, reading)
         case .confirmation where says(.yes, reading): finish()
         case .confirmation where says(.no, reading): askWhatToChange()
         case .confirmation: confirm()
+        case .correction where domain.lexicon.nothing.contains(reading.text.compact): confirm()
         case .correction where says(.no, reading): drop(at: session.flows.count - 1)
         case .correction where says(.yes, reading): confirm()
         case .correction: askWhatToChange()
         }
     }
 
-    /// The filled slot that the message calls wrong without giving another value: 「地址写错了」.
-    private func misnamed(_ reading: Reading, _ flow: FlowDefinition) -> String? {
+    /// The slot that the message calls wrong without giving another value: 「地址写错了」. At the confirmation it may be one that was left out.
+    func misnamed(_ reading: Reading) -> String? {
         guard question == .correction || reading.corrects, !reading.isQuestion else { return nil }
-        return flow.slots.first { name in
-            session.slots[name] != nil && domain.slots[name]?.names.contains(where: reading.text.contains) ?? false
+        let optional = question == .confirmation || question == .correction ? flow?.optional ?? [] : []
+        return (flow?.slots ?? domain.slotNames).first { name in
+            (session.slots[name] != nil || optional.contains(name)) && (flow != nil || domain.slots[name]?.prompts != nil)
+                && domain.slots[name]?.names.contains(where: reading.text.contains) ?? false
         }
+    }
+
+    /// The message is nothing but a number, and that of another slot than the one asked for.
+    private func isForeignCode(_ reading: Reading) -> Bool {
+        guard case .slot(let name) = question, domain.slots[name]?.kind.isCode ?? false else { return false }
+        return reading.slots.contains { $0.name != name && domain.slots[$0.name]?.kind.isCode ?? false }
+    }
+
+    private mutating func askAgain(_ name: String, _ reading: Reading) {
+        if isForeignCode(reading), let other = reading.slots.first(where: { domain.slots[$0.name]?.kind.isCode ?? false }) {
+            let names = [("label", domain.label(ofSlot: name)), ("value", other.value), ("other", domain.label(ofSlot: other.name))]
+            prefix(.mistaken, names)
+        }
+        ask(name)
+    }
+
+    /// An optional slot that was asked for because its value did not fit, and that the customer does not care for.
+    private mutating func skip(_ name: String) {
+        question = .none
+        proceed()
     }
 
     /// Takes the next step of the flow under way: asks, confirms or ends, and goes on with the flow that it suspended.
@@ -89,7 +140,9 @@ extension TurnDecision {
             askWhich(conflict)
         } else if case .slot(let name) = question, session.slots[name] != nil, !filled.contains(name), mentioned[name] == nil {
             ask(name)
-        } else if let name = flow.missing(in: session.slots.keys) {
+        } else if let misfit = misfits.first(where: { isWorthAsking($0, flow) }) {
+            reject(misfit.value, for: misfit.name)
+        } else if let name = missing(flow) {
             ask(name)
         } else if flow.confirm != nil {
             confirm()
@@ -98,17 +151,41 @@ extension TurnDecision {
         }
     }
 
+    /// Whether a value that does not fit is to be asked for again: that of an empty slot of the flow that was surely meant.
+    private func isWorthAsking(_ misfit: SlotValue, _ flow: FlowDefinition) -> Bool {
+        guard session.slots[misfit.name] == nil, flow.slots.contains(misfit.name) else { return false }
+        return missing(flow).map { flow.group(of: $0).contains(misfit.name) } ?? false
+            || flow.optional.contains(misfit.name) && misfit.value.unicodeScalars.count >= 6
+    }
+
+    /// The first slot that is still to be asked for.
+    private func missing(_ flow: FlowDefinition) -> String? {
+        func isFilled(_ name: String) -> Bool { session.slots[name] != nil && !isPast(name, flow) }
+        if let name = flow.required.first(where: { !isFilled($0) }) { return name }
+        if !flow.any.isEmpty, !flow.any.contains(where: isFilled) { return flow.any.first }
+        for condition in flow.conditions where condition.when.holds(slots: session.slots, minuteOfDay: clock.minuteOfDay) {
+            if let name = condition.require.first(where: { !isFilled($0) }) { return name }
+        }
+        return nil
+    }
+
+    /// A time that is over where the flow needs one to come.
+    private func isPast(_ name: String, _ flow: FlowDefinition) -> Bool {
+        guard flow.future.contains(name), let value = session.slots[name] else { return false }
+        return clock.isOver(value.normalized)
+    }
+
     private mutating func acknowledge(_ flow: FlowDefinition) {
         if let slot = replaced.first(where: { flow.slots.contains($0.name) }) {
-            prefix(.corrected, [("label", domain.slots[slot.name]?.label ?? slot.name), ("value", slot.value)])
+            prefix(.corrected, [("label", domain.label(ofSlot: slot.name)), ("value", slot.value)])
         } else if !filled.isDisjoint(with: flow.slots) {
             prefix(.received)
         }
     }
 
     /// Values of the flow's slots that differ from what is filled.
-    private func conflicts(of flow: FlowDefinition) -> [SlotValue] {
-        conflicts.filter { flow.slots.contains($0.name) }
+    func conflicts(of flow: FlowDefinition) -> [SlotValue] {
+        conflicts.isEmpty ? [] : conflicts.filter { flow.slots.contains($0.name) }
     }
 
     // MARK: Questions
@@ -133,35 +210,57 @@ extension TurnDecision {
 
     private func prompts(for slot: String) -> Prompts? { flow?.prompts[slot] ?? domain.slots[slot]?.prompts }
 
-    private mutating func ask(_ slot: String) {
+    /// Asks for a slot: the first time, again in other words, or, after too many vain questions, whether a person is to help.
+    mutating func ask(_ slot: String) {
+        if let flow, isPast(slot, flow), let past = domain.slots[slot]?.past, let value = mentioned[slot] {
+            say(past, [("value", value.value)])
+            return waitFor(slot)
+        }
         guard let prompts = prompts(for: slot) else { return }
-        let times = session.flows.last?.asked.reversed().prefix { $0 == slot }.count ?? 0
-        if question != .slot(slot) || times == 0 || prompts.again.isEmpty {
+        let times = timesAsked(slot)
+        if isVain(times) { return offerPerson() }
+        if times == 0 || prompts.again.isEmpty {
             say(prompts.ask)
         } else {
             say(prompts.again[min(times, prompts.again.count) - 1])
         }
+        waitFor(slot)
+    }
+
+    /// How often a slot was asked for in a row up to this turn.
+    private func timesAsked(_ slot: String) -> Int {
+        guard question == .slot(slot) else { return 0 }
+        return session.flows.last?.asked.reversed().prefix { $0 == slot }.count ?? 0
+    }
+
+    private func isVain(_ times: Int) -> Bool { times >= domain.handOff.unanswered }
+
+    private mutating func waitFor(_ slot: String) {
         note(slot)
         session.awaiting = .slot(slot)
     }
 
     /// Says what is wrong with a value, and waits for another.
     private mutating func reject(_ value: String, for slot: String) {
+        let asked: String
+        if case .slot(let name) = question, flow?.group(of: name).contains(slot) ?? true { asked = name } else { asked = missingName(slot) }
+        if isVain(timesAsked(asked)) { return offerPerson() }
         if let wordings = domain.slots[slot]?.invalid { say(wordings, [("value", value)]) }
-        let asked = if case .slot(let name) = question { name } else { slot }
-        note(asked)
-        session.awaiting = .slot(asked)
+        waitFor(asked)
     }
+
+    /// The slot by which the flow asks for `slot`: of `any` it is the first.
+    private func missingName(_ slot: String) -> String { flow.flatMap { $0.any.contains(slot) ? $0.any.first : nil } ?? slot }
 
     /// Asks which of two values holds.
     mutating func askWhich(_ conflict: SlotValue) {
-        let label = domain.slots[conflict.name]?.label ?? conflict.name
+        let label = domain.label(ofSlot: conflict.name)
         say(.whichValue, [("label", label), ("value", session.slots[conflict.name]?.value ?? ""), ("other", conflict.value)])
-        note(conflict.name)
-        session.awaiting = .slot(conflict.name)
+        session.rival = conflict
+        waitFor(conflict.name)
     }
 
-    private mutating func confirm() {
+    mutating func confirm() {
         guard let flow, let wordings = flow.confirm else { return finish() }
         say(wordings, slots: session.slots, reference(of: flow))
         if session.flows.last?.asked.last != Step.confirmation { note(Step.confirmation) }
@@ -185,23 +284,71 @@ extension TurnDecision {
 
     // MARK: Ending
 
-    private mutating func finish() {
+    /// Does what the flow is for, and ends it.
+    mutating func finish(resuming: Bool = true) {
         guard let flow else { return }
-        say(flow.done, slots: session.slots, reference(of: flow))
+        guard let call = flow.action, let results else {
+            say(flow.done, slots: session.slots, reference(of: flow))
+            return end(flow, next: flow.next, resuming: resuming)
+        }
+        guard resultsTaken < results.count else { return request(call, flow) }
+        let result = results[resultsTaken]
+        resultsTaken += 1
+        guard let branch = call.branches[result.code] else { return fail(call, flow, resuming: resuming) }
+        let values = reference(of: flow) + result.values.map { ($0.key, $0.value) }
+        say(branch.reply, slots: session.slots, values)
+        switch branch.effect {
+        case .end: end(flow, next: flow.next, resuming: resuming)
+        case .begin(let next): end(flow, next: next, resuming: resuming)
+        case .handOff: handOff(.failedAction(call.name))
+        case .ask(let slot):
+            session.slots[slot] = nil
+            filled.remove(slot)
+            question = .none
+            waitFor(slot)
+        }
+    }
+
+    /// Leaves the turn to the shop's backend; it is decided again with the result.
+    private mutating func request(_ call: FlowAction, _ flow: FlowDefinition) {
+        guard action == nil else { return }
+        let key = "\(session.uid.string):\(session.id):\(seq)" + (resultsTaken == 0 ? "" : ":\(resultsTaken + 1)")
+        action = ActionCall(
+            name: call.name, flow: flow.name, arguments: flow.slots.compactMap { session.slots[$0] }, idempotencyKey: key)
+    }
+
+    /// The backend was out of reach, or said what the flow does not know.
+    private mutating func fail(_ call: FlowAction, _ flow: FlowDefinition, resuming: Bool) {
+        degradedParts.append("action")
+        say(.actionFailed, [("flow", flow.title)])
+        if domain.handOff.failedAction { return handOff(.failedAction(call.name)) }
+        end(flow, next: nil, resuming: resuming)
+    }
+
+    private mutating func end(_ flow: FlowDefinition, next: String?, resuming: Bool) {
         session.flows.removeLast()
-        resume()
+        question = .none
+        if let next = next.flatMap({ domain.flows[$0] }) {
+            session.flows.removeAll { $0.name == next.name }
+            session.flows.append(FlowInProgress(name: next.name))
+            lead += text(next.begin, slots: mentioned)
+            return proceed()
+        }
+        if resuming { resume() }
     }
 
     /// Drops a flow that the customer does not want any more.
-    private mutating func drop(at index: Int) {
+    mutating func drop(at index: Int) {
         let dropped = session.flows.remove(at: index)
-        say(.cancelled, [("flow", domain.flows[dropped.name]?.title ?? dropped.name)])
+        say(.cancelled, [("flow", domain.title(ofFlow: dropped.name))])
         if index == session.flows.count { resume() } else { askOpenQuestion() }
     }
 
     /// Goes on with the flow that the one just ended had suspended.
-    private mutating func resume() {
+    mutating func resume() {
         question = .none
+        conflicts = []
+        misfits = []
         guard let flow else {
             session.awaiting = .nothing
             return
@@ -210,57 +357,12 @@ extension TurnDecision {
         proceed()
     }
 
-    // MARK: Cancelling
-
-    /// A flow that the message cancels.
-    private struct Cancelling {
-        let index: Int
-        /// How much the message says beyond the word.
-        let rest: Int
-        /// The word names the flow's own business: 「不退了」 and not 「算了」.
-        let isOwn: Bool
-    }
-
-    /// - Returns: Whether the message cancelled a flow and said nothing else.
-    mutating func cancel(_ reading: Reading) -> Bool {
-        guard let cancelling = cancelled(by: reading), !saysLiterally(reading) else { return false }
-        let index = cancelling.index
-        let elsewhere =
-            reading.understood && reading.intent != session.flows[index].name
-            && (domain.flows[reading.intent] != nil || domain.answers[reading.intent] != nil)
-        // 「不退了」 may well be heard as another flow; 「算了，退款吧」 is one.
-        if elsewhere, cancelling.rest > (cancelling.isOwn ? 4 : 1) {
-            let dropped = session.flows.remove(at: index)
-            if index == session.flows.count { question = .none }
-            say(.cancelled, [("flow", domain.flows[dropped.name]?.title ?? dropped.name)])
-            return false
-        }
-        if cancelling.rest > 4, let flow, !filled.isDisjoint(with: flow.slots) { return false }
-        drop(at: index)
-        return true
-    }
-
-    private func cancelled(by reading: Reading) -> Cancelling? {
-        guard !session.flows.isEmpty, !reading.isQuestion else { return nil }
-        let length = reading.text.compact.count
-        for index in session.flows.indices.reversed() {
-            let words = domain.flows[session.flows[index].name]?.cancelWords ?? []
-            if let word = words.first(where: reading.text.contains) {
-                return Cancelling(index: index, rest: length - word.count, isOwn: true)
-            }
-        }
-        guard let word = domain.lexicon.cancel.first(where: reading.text.contains),
-            !domain.lexicon.cancelExcept.contains(where: reading.text.contains)
-        else { return nil }
-        return Cancelling(index: session.flows.count - 1, rest: length - word.count, isOwn: false)
-    }
-
     // MARK: Wording
 
     /// What the customer gave of the flow's `any` slots, with its label: what this message brought, else the first that is filled.
     private func reference(of flow: FlowDefinition) -> [(name: String, value: String)] {
         let given = flow.any.first { mentioned[$0] != nil } ?? flow.any.first { session.slots[$0] != nil }
         guard let given, let value = session.slots[given] else { return [] }
-        return [(DomainLoader.reference, (domain.slots[given]?.label ?? given) + " " + value.value)]
+        return [(DomainLoader.reference, domain.label(ofSlot: given) + " " + value.value)]
     }
 }

@@ -4,7 +4,7 @@ import Conversation
 extension TurnDecision {
     /// One of the wordings, filled in.
     func text(_ wordings: Wordings?, slots: [String: SlotValue] = [:], _ extra: [(name: String, value: String)] = []) -> String {
-        wordings?.template(seed: seed)?.render(Variables(slots: slots, codes: domain.codes, extra: extra)) ?? ""
+        wordings?.template(seed: seed)?.render(Variables(slots: slots, definitions: domain.slots, extra: extra)) ?? ""
     }
 
     mutating func say(_ wordings: Wordings, slots: [String: SlotValue] = [:], _ extra: [(name: String, value: String)] = []) {
@@ -13,7 +13,7 @@ extension TurnDecision {
     }
 
     mutating func say(_ template: Template) {
-        parts.append(lead + template.render(Variables(slots: [:], codes: [])))
+        parts.append(lead + template.render(Variables(slots: [:], definitions: [:])))
         lead = ""
     }
 

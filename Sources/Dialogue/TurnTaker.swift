@@ -5,14 +5,19 @@ public import Conversation
 /// A seq answered before gets the reply that it got then. Two writers of one session never overwrite each other: the second one's
 /// commit conflicts, and it decides again on the state it now finds, without asking the recogniser twice.
 public struct TurnTaker: Sendable {
-    private let domain: Domain
+    private let domains: DomainCatalog
     private let store: any SessionStore
     private let recognizer: any Recognizer
     private let environment: TurnEnvironment
 
-    /// A turn taker over its parts.
+    /// A turn taker over its parts, with one domain for all time.
     public init(domain: Domain, store: any SessionStore, recognizer: any Recognizer, environment: TurnEnvironment) {
-        self.domain = domain
+        self.init(domains: DomainCatalog(domain), store: store, recognizer: recognizer, environment: environment)
+    }
+
+    /// A turn taker over its parts. Each turn is decided by the version of the domain that its session needs.
+    public init(domains: DomainCatalog, store: any SessionStore, recognizer: any Recognizer, environment: TurnEnvironment) {
+        self.domains = domains
         self.store = store
         self.recognizer = recognizer
         self.environment = environment
@@ -29,7 +34,7 @@ public struct TurnTaker: Sendable {
         var loaded = try await store.load(message.uid, deadline: deadline)
 
         while true {
-            let session = loaded?.session ?? domain.newSession(uid: message.uid, id: environment.newSessionID(), now: environment.now())
+            let session = loaded?.session ?? newSession(message.uid)
             let seq = message.seq ?? session.lastSeq + 1
             switch session.answered.state(of: seq) {
             case .kept(let position):
@@ -85,8 +90,13 @@ public struct TurnTaker: Sendable {
         try await store.end(uid, deadline: deadline)
     }
 
+    private func newSession(_ uid: UserID) -> Session {
+        domains.current.newSession(uid: uid, id: environment.newSessionID(), now: environment.now())
+    }
+
     private func turn(_ session: Session, message: Message, seq: UInt64, recognition: Recognition?) -> SessionCommit {
-        let decision = domain.decide(session, query: message.query, seq: seq, recognition: recognition, now: environment.now())
+        let decision = domains.domain(for: session).decide(
+            session, query: message.query, seq: seq, recognition: recognition, now: environment.now())
         var after = decision.session
         let position = after.answered.insert(seq)
         let reply = Reply(

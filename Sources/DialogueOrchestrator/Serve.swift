@@ -27,6 +27,8 @@ struct Serve: AsyncParsableCommand {
     var redis: String?
     @Option(help: "The folder of the domain: flows, rules, replies. (default: Deploy/domains/ecommerce)")
     var domain: String?
+    @Option(help: "How often the domain's folder is looked at for changes, in milliseconds; 0: on SIGHUP only. (default: 2000)")
+    var domainPollMs: String?
     @Option(help: "The most a turn may take, in milliseconds. (default: 10000)")
     var turnTimeoutMs: String?
     @Option(help: "The most a turn waits for the intent server, in milliseconds. (default: 1000)")
@@ -43,7 +45,8 @@ struct Serve: AsyncParsableCommand {
     func run() async throws {
         let settings = try await Settings(
             flags: [
-                "listen": listen, "understanding": understanding, "redis": redis, "domain": domain, "turn-timeout-ms": turnTimeoutMs,
+                "listen": listen, "understanding": understanding, "redis": redis, "domain": domain, "domain-poll-ms": domainPollMs,
+                "turn-timeout-ms": turnTimeoutMs,
                 "recognition-timeout-ms": recognitionTimeoutMs, "redis-timeout-ms": redisTimeoutMs, "grace-ms": graceMs,
                 "log-level": logLevel,
             ], file: settings, environment: Program.environment)
@@ -51,7 +54,11 @@ struct Serve: AsyncParsableCommand {
         let grace = try settings.milliseconds("grace-ms", default: .seconds(10))
         let listen = settings.string("listen", default: "127.0.0.1:50052")
 
-        let domain = try Domain.load(directory: settings.string("domain", default: "Deploy/domains/ecommerce"))
+        let directory = settings.string("domain", default: "Deploy/domains/ecommerce")
+        let domains = DomainCatalog(try Domain.load(directory: directory))
+        let reloader = await DomainReloader(
+            directory: directory, domains: domains, interval: try settings.milliseconds("domain-poll-ms", default: .seconds(2)),
+            logger: logger)
         let queue = CompletionQueue(name: "dialogue")
         // Recognition changes nothing, so it may be asked for again: one intent server that goes away is not noticed while another is there.
         var channel = Channel.Configuration()
@@ -63,7 +70,7 @@ struct Serve: AsyncParsableCommand {
         environment.recognitionBudget = try settings.milliseconds("recognition-timeout-ms", default: .seconds(1))
         let (store, storeService) = try store(settings, now: environment.now)
         let turns = TurnTaker(
-            domain: domain, store: store, recognizer: RemoteRecognizer(channel: understanding), environment: environment)
+            domains: domains, store: store, recognizer: RemoteRecognizer(channel: understanding), environment: environment)
         var configuration = DialogueEndpoint.Configuration()
         configuration.turnTimeout = try settings.milliseconds("turn-timeout-ms", default: .seconds(10))
         let endpoint = DialogueEndpoint(turns: turns, configuration: configuration)
@@ -71,7 +78,7 @@ struct Serve: AsyncParsableCommand {
         let server = try StandardServer(listen: listen, services: [endpoint.service], queue: queue, grace: grace)
         Program.announce([("grpc", Program.bound(listen, port: server.port))])
         server.health.set(.serving)
-        try await Program.run(storeService.map { [$0, server] } ?? [server], grace: grace, logger: logger)
+        try await Program.run(storeService.map { [$0, reloader, server] } ?? [reloader, server], grace: grace, logger: logger)
         await understanding.close()
         await queue.shutdown()
     }

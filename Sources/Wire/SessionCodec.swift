@@ -27,9 +27,15 @@ public enum SessionCodec {
             message.answered_seqs = arena.values(session.answered.ring)
             message.forgotten_seq = session.answered.forgotten
             message.misunderstood = UInt32(clamping: session.misunderstood)
-            message.n_intent_counts = session.intentCounts.count
-            message.intent_counts = arena.messages(session.intentCounts.sorted { $0.key < $1.key }, wire)
+            message.n_rule_counts = session.ruleCounts.count
+            message.rule_counts = arena.messages(session.ruleCounts.sorted { $0.key < $1.key }, wire)
             message.ttl_seconds = UInt32(clamping: session.timeToLive.components.seconds)
+            message.domain_version = arena.text(session.domainVersion)
+            message.n_alternatives = session.alternatives.count
+            message.alternatives = arena.texts(session.alternatives)
+            if let rival = session.rival { message.rival = arena.message(wire(rival, &arena)) }
+            message.last_message = session.lastMessage
+            message.repeats = UInt32(clamping: session.repeats)
         }
     }
 
@@ -54,7 +60,12 @@ public enum SessionCodec {
             let ring = Array(UnsafeBufferPointer(start: message.answered_seqs, count: message.n_answered_seqs))
             session.answered = AnsweredSequence(ring: ring, forgotten: message.forgotten_seq)
             session.misunderstood = Int(message.misunderstood)
-            for count in try each(message.intent_counts, message.n_intent_counts, count) { session.intentCounts[count.0] = count.1 }
+            for count in try each(message.rule_counts, message.n_rule_counts, count) { session.ruleCounts[count.0] = count.1 }
+            session.domainVersion = try text(message.domain_version, "domain_version")
+            session.alternatives = try texts(message.alternatives, message.n_alternatives, "alternatives")
+            if let rival = message.rival { session.rival = try slot(rival.pointee) }
+            session.lastMessage = message.last_message
+            session.repeats = Int(message.repeats)
             return session
         }
     }

@@ -26,7 +26,7 @@ struct SplitMix64: RandomNumberGenerator {
 
     static func recognition(_ text: String, _ domain: Domain, using random: inout SplitMix64) -> Recognition? {
         if Int.random(in: 0..<20, using: &random) == 0 { return nil }
-        let intents = domain.intents.sorted() + ["unheard_of"]
+        let intents = domain.intentNames.sorted() + ["unheard_of"]
         let length = text.unicodeScalars.count
         var slots: [RecognizedSlot] = []
         for _ in 0..<Int.random(in: 0..<4, using: &random) {
@@ -54,7 +54,7 @@ struct SplitMix64: RandomNumberGenerator {
         if Set(session.flows.map(\.name)).count != session.flows.count { return "a flow is under way twice" }
         if session.flows.contains(where: { $0.asked.count > Step.limit }) { return "questions remembered" }
         if session.history.count > Session.historyLimit { return "history" }
-        if session.slots.count > domain.slots.count || session.intentCounts.count > domain.counted.count { return "slots or counts" }
+        if session.slots.count > domain.slots.count || session.ruleCounts.count > domain.counted.count { return "slots or counts" }
         for (name, slot) in session.slots {
             if slot.value.unicodeScalars.count > 150 { return "the length of \(name)" }
             if domain.slots[name]?.accepts(Array(slot.normalized.unicodeScalars)) != true { return "\(name) does not fit" }
@@ -67,7 +67,7 @@ struct SplitMix64: RandomNumberGenerator {
         }
     }
 
-    @Test func `twenty thousand random turns keep every bound`() throws {
+    @Test func `six thousand random turns keep every bound`() throws {
         let domain = try ConversationTests.domain.get()
         var random = SplitMix64(state: 20_241_111)
         let uid = try UserID("u1")
@@ -75,7 +75,7 @@ struct SplitMix64: RandomNumberGenerator {
         var handOffs = 0
         var deepest = 0
         var ended = 0
-        for turn in 0..<20_000 {
+        for turn in 0..<6_000 {
             let text = Self.texts.randomElement(using: &random) ?? ""
             let recognition = Self.recognition(text, domain, using: &random)
             let query = try Utterance(text)
@@ -98,7 +98,7 @@ struct SplitMix64: RandomNumberGenerator {
         }
         // The walk went everywhere it should.
         #expect(deepest == domain.limits.suspendedFlows + 1)
-        #expect(handOffs > 100 && ended > 500)
+        #expect(handOffs > 30 && ended > 150)
     }
 
     @Test func `a session of another domain is taken as far as it is known`() throws {

@@ -19,7 +19,12 @@ private func exampleSession() throws -> Session {
     session.handedOff = true
     session.updatedAt = Timestamp(milliseconds: 1_700_000_001_000)
     session.misunderstood = 2
-    session.intentCounts = ["complaint": 1]
+    session.ruleCounts = ["complaint": 1]
+    session.domainVersion = "v1"
+    session.alternatives = ["refund_request", "return_request"]
+    session.rival = SlotValue(name: "phone", value: "138 0013 8000", normalized: "13800138000")
+    session.lastMessage = 0xFEDC_BA98_7654_3210
+    session.repeats = 2
     return session
 }
 

@@ -232,7 +232,7 @@ void   kefu__store__v1__count__free_unpacked
   assert(message->base.descriptor == &kefu__store__v1__count__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor kefu__store__v1__session_state__field_descriptors[15] =
+static const ProtobufCFieldDescriptor kefu__store__v1__session_state__field_descriptors[20] =
 {
   {
     "id",
@@ -391,12 +391,12 @@ static const ProtobufCFieldDescriptor kefu__store__v1__session_state__field_desc
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "intent_counts",
+    "rule_counts",
     14,
     PROTOBUF_C_LABEL_REPEATED,
     PROTOBUF_C_TYPE_MESSAGE,
-    offsetof(Kefu__Store__V1__SessionState, n_intent_counts),
-    offsetof(Kefu__Store__V1__SessionState, intent_counts),
+    offsetof(Kefu__Store__V1__SessionState, n_rule_counts),
+    offsetof(Kefu__Store__V1__SessionState, rule_counts),
     &kefu__store__v1__count__descriptor,
     NULL,
     0,             /* flags */
@@ -414,18 +414,83 @@ static const ProtobufCFieldDescriptor kefu__store__v1__session_state__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "domain_version",
+    16,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Kefu__Store__V1__SessionState, domain_version),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "alternatives",
+    17,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Kefu__Store__V1__SessionState, n_alternatives),
+    offsetof(Kefu__Store__V1__SessionState, alternatives),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "rival",
+    18,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Kefu__Store__V1__SessionState, rival),
+    &kefu__store__v1__slot__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "last_message",
+    19,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Kefu__Store__V1__SessionState, last_message),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "repeats",
+    20,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Kefu__Store__V1__SessionState, repeats),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned kefu__store__v1__session_state__field_indices_by_name[] = {
+  16,   /* field[16] = alternatives */
   10,   /* field[10] = answered_seqs */
   5,   /* field[5] = awaiting */
+  15,   /* field[15] = domain_version */
   4,   /* field[4] = flows */
   11,   /* field[11] = forgotten_seq */
   7,   /* field[7] = handed_off */
   6,   /* field[6] = history */
   0,   /* field[0] = id */
-  13,   /* field[13] = intent_counts */
+  18,   /* field[18] = last_message */
   2,   /* field[2] = last_seq */
   12,   /* field[12] = misunderstood */
+  19,   /* field[19] = repeats */
+  17,   /* field[17] = rival */
+  13,   /* field[13] = rule_counts */
   3,   /* field[3] = slots */
   8,   /* field[8] = started_at_ms */
   14,   /* field[14] = ttl_seconds */
@@ -435,7 +500,7 @@ static const unsigned kefu__store__v1__session_state__field_indices_by_name[] = 
 static const ProtobufCIntRange kefu__store__v1__session_state__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 15 }
+  { 0, 20 }
 };
 const ProtobufCMessageDescriptor kefu__store__v1__session_state__descriptor =
 {
@@ -445,7 +510,7 @@ const ProtobufCMessageDescriptor kefu__store__v1__session_state__descriptor =
   "Kefu__Store__V1__SessionState",
   "kefu.store.v1",
   sizeof(Kefu__Store__V1__SessionState),
-  15,
+  20,
   kefu__store__v1__session_state__field_descriptors,
   kefu__store__v1__session_state__field_indices_by_name,
   1,  kefu__store__v1__session_state__number_ranges,

@@ -73,15 +73,36 @@ struct  Kefu__Store__V1__SessionState
    */
   uint32_t misunderstood;
   /*
-   * how often an intent that a rule counts came up
+   * how often what a rule counts came up, by the rule's name
    */
-  size_t n_intent_counts;
-  Kefu__Store__V1__Count **intent_counts;
+  size_t n_rule_counts;
+  Kefu__Store__V1__Count **rule_counts;
   uint32_t ttl_seconds;
+  /*
+   * with which the flows under way began; empty: the current one
+   */
+  ProtobufCBinaryData domain_version;
+  /*
+   * the intents that the bot offered after a message it did not understand
+   */
+  size_t n_alternatives;
+  ProtobufCBinaryData *alternatives;
+  /*
+   * the value that was put beside the filled one
+   */
+  Kefu__Store__V1__Slot *rival;
+  /*
+   * a hash of the last message; 0: none
+   */
+  uint64_t last_message;
+  /*
+   * how often it was written in a row
+   */
+  uint32_t repeats;
 };
 #define KEFU__STORE__V1__SESSION_STATE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__store__v1__session_state__descriptor) \
-    , {0,NULL}, 0, 0, 0,NULL, 0,NULL, {0,NULL}, 0,NULL, 0, 0, 0, 0,NULL, 0, 0, 0,NULL, 0 }
+    , {0,NULL}, 0, 0, 0,NULL, 0,NULL, {0,NULL}, 0,NULL, 0, 0, 0, 0,NULL, 0, 0, 0,NULL, 0, {0,NULL}, 0,NULL, NULL, 0, 0 }
 
 
 struct  Kefu__Store__V1__Slot

@@ -1,0 +1,53 @@
+/// How a slot is recognised, checked and asked for.
+struct SlotDefinition: Sendable {
+    enum Kind: String, Sendable, CaseIterable {
+        /// Letters and digits without spaces or hyphens, at least one digit: an order number.
+        case code
+        /// A telephone number.
+        case phone
+        /// Free text: an address, a name.
+        case text
+        /// A sum of money, or a count with its unit.
+        case amount
+        /// A date, a time of day, or both.
+        case time
+
+        /// Whether values are letters and digits, so that they are found in a text by their look.
+        var isCode: Bool { self == .code || self == .phone }
+    }
+
+    let name: String
+    let kind: Kind
+    /// Its values in standard form are made by this; by default by the one of its kind.
+    let normalizer: Normalizer
+    /// What the customer calls it, the label first, in lower case.
+    let names: [[Unicode.Scalar]]
+    /// What the bot calls it.
+    let label: String
+    /// What a whole value must look like.
+    let pattern: Pattern
+    /// What is most likely this slot, whatever was asked for: a mobile number is no order number.
+    let typical: Pattern?
+    /// What must occur in a text that is taken as an answer although no slot was recognised in it; nil: none is taken.
+    let freeText: Pattern?
+    /// Must not stand in logs or summaries in full.
+    let isSensitive: Bool
+    let prompts: Prompts?
+    let invalid: Wordings?
+    /// What is said of a time that is over, where a flow needs one to come.
+    let past: Wordings?
+
+    /// Whether a value in standard form can be this slot's.
+    func accepts(_ scalars: [Unicode.Scalar]) -> Bool {
+        if kind.isCode, !scalars.contains(where: { ("0"..."9").contains($0) }) { return false }
+        return pattern.matches(scalars)
+    }
+}
+
+/// How a slot is asked for.
+struct Prompts: Sendable {
+    /// The first time.
+    let ask: Wordings
+    /// When the answer was none, one after the other; the last stays.
+    let again: [Template]
+}
