@@ -85,27 +85,27 @@ public struct InferenceEndpoint: Sendable {
     private func eachRow(
         _ rows: [Utterance], _ recognize: @escaping @Sendable (Utterance) async throws(ConversationError) -> Recognition
     ) async throws(ConversationError) -> [Recognition] {
-        if rows.count == 1 { return [try await recognize(rows[0])] }
-        let results = await withTaskGroup(of: (Int, Result<Recognition, ConversationError>).self) { group in
+        var results = [Result<Recognition, ConversationError>?](repeating: nil, count: rows.count)
+        await withTaskGroup(of: (row: Int, result: Result<Recognition, ConversationError>).self) { group in
             for (row, utterance) in rows.enumerated() {
-                group.addTask {
-                    do throws(ConversationError) { return (row, .success(try await recognize(utterance))) } catch {
-                        return (row, .failure(error))
-                    }
-                }
+                group.addTask { (row, await Self.result { () async throws(ConversationError) in try await recognize(utterance) }) }
             }
-            var results: [(Int, Result<Recognition, ConversationError>)] = []
             for await (row, result) in group {
-                results.append((row, result))
+                results[row] = result
                 if case .failure = result { group.cancelAll() }
             }
-            return results
         }
-        for case (let row, .failure(let error)) in results {
+        // A row that failed by itself tells more than those that were cancelled for its sake.
+        let failures = results.enumerated().compactMap { row, result -> (row: Int, error: ConversationError)? in
+            if case .failure(let error)? = result { (row, error) } else { nil }
+        }
+        if let (row, error) = failures.first(where: { $0.error.code != .cancelled }) ?? failures.first {
             throw ConversationError(error.code, "row \(row): \(error.message)", retryAfter: error.retryAfter)
         }
-        var recognitions: [Recognition] = []
-        for (_, result) in results.sorted(by: { $0.0 < $1.0 }) { recognitions.append(try result.get()) }
-        return recognitions
+        return results.compactMap { try? $0?.get() }
+    }
+
+    private static func result(_ body: () async throws(ConversationError) -> Recognition) async -> Result<Recognition, ConversationError> {
+        do throws(ConversationError) { return .success(try await body()) } catch { return .failure(error) }
     }
 }
