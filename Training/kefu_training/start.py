@@ -50,7 +50,8 @@ def load_start(source: str, sizes: Sizes, vocabulary: Path | None = None) -> Sta
     layers = sizes.layers or config.layers
     weights = checkpoint.encoder_weights(folder, config, layers)
     found = Sizes(layers, config.hidden, config.heads, config.feed_forward, config.positions)
-    return Start(source.removeprefix("hub:") if source.startswith("hub:") else folder.name, tokens, found, config.layer_norm_eps, weights)
+    origin = config.origin or (source[4:] if source.startswith("hub:") else folder.name)
+    return Start(origin, tokens, found, config.layer_norm_eps, weights)
 
 
 def _from_e5(path: Path, sizes: Sizes, vocabulary: Path | None) -> Start:
