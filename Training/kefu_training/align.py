@@ -27,6 +27,8 @@ from .text import Encoding, Tokenizer
 from .train import batches
 
 WORDS_A_ROW = 6
+MOST_WORDS = 30_000
+"""Words drawn an epoch."""
 SHARE_JOINED = 0.3
 """How many of the texts are read joined to another one."""
 
@@ -110,9 +112,21 @@ def overlaps(readings: list[Reading], encodings: list[Encoding], pieces: int, to
 
 
 def align(
-    start: Start, texts: list[str], file: E5File, vocabulary: Path, epochs: int, batch: int, rate: float, precision: str, seed: int
+    start: Start,
+    texts: list[str],
+    words: list[str],
+    file: E5File,
+    vocabulary: Path,
+    epochs: int,
+    batch: int,
+    rate: float,
+    precision: str,
+    seed: int,
 ) -> Encoder:
-    """Trains the encoder of ``start`` to say what ``file`` says; prints the loss an epoch."""
+    """Trains the encoder of ``start`` to say what ``file`` says; prints the loss an epoch.
+
+    ``words`` are read beside the texts, at most ``MOST_WORDS`` an epoch.
+    """
     torch.manual_seed(seed)
     kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
     tokenizer = Tokenizer(vocabulary, 128)
@@ -125,8 +139,8 @@ def align(
     if start.weights is not None:
         student.load_state_dict(start.weights)
     bridge = nn.Identity() if sizes.hidden == file.hidden else nn.Linear(sizes.hidden, file.hidden)
-    words = chinese_words(file)
-    per_epoch = len(texts) + -(-len(words) // WORDS_A_ROW)
+    most = min(len(words), MOST_WORDS)
+    per_epoch = len(texts) + -(-most // WORDS_A_ROW)
     steps = epochs * -(-per_epoch // batch)
     parameters = [*student.parameters(), *bridge.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0, fused=True)
@@ -135,7 +149,7 @@ def align(
     for epoch in range(epochs):
         draw = random.Random(f"{seed}/align/{epoch}")
         rows = [text + draw.choice(texts) if draw.random() < SHARE_JOINED else text for text in texts]
-        shuffled = draw.sample(words, len(words))
+        shuffled = draw.sample(words, most)
         rows += ["".join(shuffled[i : i + WORDS_A_ROW]) for i in range(0, len(shuffled), WORDS_A_ROW)]
         encodings, readings = [tokenizer.encode(r) for r in rows], [teacher.read(r) for r in rows]
         total = 0.0
@@ -164,7 +178,7 @@ def write_encoder(folder: Path, encoder: Encoder, start: Start) -> None:
     """Writes an encoder as a checkpoint folder that ``--encoder`` takes."""
     folder.mkdir(parents=True, exist_ok=True)
     config, tensors = checkpoint_of(encoder.state_dict(), start.sizes, len(start.tokens), start.layer_norm_eps)
-    config["kefu_origin"] = f"{start.origin}, aligned"
+    config["kefu_origin"] = start.origin.removesuffix(", aligned") + ", aligned"
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     (folder / "vocab.txt").write_text("".join(token + "\n" for token in start.tokens), encoding="utf-8")
     save_file(tensors, folder / "model.safetensors")

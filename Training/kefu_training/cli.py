@@ -1,4 +1,4 @@
-"""The commands: check-data, align, train, export, evaluate, parity, latency, frontier, random-bundle."""
+"""The commands: check-data, vocabulary, align, train, export, evaluate, parity, latency, frontier, random-bundle."""
 
 import argparse
 import hashlib
@@ -13,7 +13,7 @@ os.environ.setdefault("KMP_BLOCKTIME", "0")
 # What CUDA needs to give the same weights twice.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-from .data import DataError, Example, Schema, find_loose_texts, find_repetitions, read_file  # noqa: E402
+from .data import DataError, Example, Schema, find_loose_texts, find_near_duplicates, find_repetitions, read_file  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,8 +32,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _check_data(options: argparse.Namespace, _: list[str]) -> int:
-    schema, files = _load(options.files, options.schema)
-    for path, examples in zip(options.files, files):
+    paths = [*options.files, *options.held_out]
+    schema, files = _load(paths, options.schema)
+    kept_apart = files[len(options.files) :]
+    near = [problem for examples in kept_apart for problem in find_near_duplicates(files[: len(options.files)], examples)]
+    if near:
+        raise DataError(near)
+    for path, examples in zip(paths, files):
         intents = {e.intent for e in examples}
         spans = [s for e in examples for s in e.spans]
         print(f"{path}: {len(examples)} examples, {len(intents)} of {len(schema.intents)} intents, {len(spans)} slot values")
@@ -47,20 +52,23 @@ def _check_data(options: argparse.Namespace, _: list[str]) -> int:
 def _align(options: argparse.Namespace, _: list[str]) -> int:
     import torch
 
-    from .align import align, write_encoder
+    from .align import align, chinese_words, write_encoder
     from .e5 import E5File, packaged_file
     from .start import Sizes, load_start
 
     _, files = _read(options.train, None)
     texts = sorted({example.text for examples in files for example in examples})
     torch.set_num_threads(options.threads)
-    start = load_start("e5", Sizes(layers=options.layers), options.vocabulary)
+    start = load_start(options.encoder, Sizes(layers=options.layers), options.vocabulary)
     options.output.mkdir(parents=True, exist_ok=True)
     vocabulary = options.output / "vocab.txt"
     vocabulary.write_text("".join(token + "\n" for token in start.tokens), encoding="utf-8")
     file = E5File(packaged_file())
-    print(f"{len(texts)} texts; {start.sizes.layers} layers of {start.sizes.hidden} learn from all {file.layers} of e5", flush=True)
-    encoder = align(start, texts, file, vocabulary, options.epochs, options.batch, options.rate, options.precision, options.seed)
+    words = chinese_words(file) + (options.words.read_text(encoding="utf-8").split() if options.words else [])
+    words = sorted(set(words))
+    print(f"{len(texts)} texts, {len(words)} words; {start.sizes.layers} layers of {start.sizes.hidden} learn from all {file.layers} of e5", flush=True)
+    machine = (options.precision, options.seed)
+    encoder = align(start, texts, words, file, vocabulary, options.epochs, options.batch, options.rate, *machine)
     write_encoder(options.output, encoder, start)
     return 0
 
@@ -78,12 +86,13 @@ def _train(options: argparse.Namespace, given: list[str]) -> int:
     sizes = Sizes(options.layers, options.hidden, options.heads, options.feed_forward, options.positions)
     start = load_start(options.encoder, sizes, options.vocabulary)
     settings = TrainingOptions(**{name: getattr(options, name) for name in TrainingOptions.__dataclass_fields__})
-    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in options.train)).hexdigest()
     about = {
         "command": "python -m kefu_training " + shlex.join(a for a in given if a != "--resume"),
         "train": " ".join(map(str, options.train)),
         "dev": str(options.dev),
         "data_sha256": digest,
+        "dev_sha256": hashlib.sha256(options.dev.read_bytes()).hexdigest(),
         "examples": len(train_examples),
     }
     print(
@@ -147,6 +156,29 @@ def _evaluate(options: argparse.Namespace, _: list[str]) -> int:
             if found.intent != example.intent or set(found.spans) != set(example.spans):
                 guess = Example(found.intent, example.text, tuple(found.spans))
                 print(f"{example.origin}: {example.intent} {example.annotated()}  ->  {guess.intent} {guess.annotated()}")
+    return 0
+
+
+def _vocabulary(options: argparse.Namespace, _: list[str]) -> int:
+    import tempfile
+    from collections import Counter
+
+    from .e5 import E5File, packaged_file
+    from .text import Tokenizer
+    from .vocabulary import frequent_vocabulary, shopping_vocabulary
+
+    file = E5File(packaged_file())
+    tokens = shopping_vocabulary(lambda token: bool(file.rows_for(token)))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vocab.txt"
+        path.write_text("".join(token + "\n" for token in tokens), encoding="utf-8")
+        tokenizer = Tokenizer(path)
+    _, files = _read(options.train, None)
+    counts = Counter(token for examples in files for example in examples for token in tokenizer.encode(example.text).tokens)
+    chosen = frequent_vocabulary(tokens, counts, options.size)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text("".join(token + "\n" for token in chosen), encoding="utf-8")
+    print(f"{options.output}: {len(chosen)} of {len(tokens)} tokens, {sum(t in counts for t in chosen)} of them in the data")
     return 0
 
 
@@ -235,6 +267,7 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check-data", help="check annotated files against a schema and each other, and count")
     check.add_argument("files", nargs="+", type=Path)
+    check.add_argument("--held-out", nargs="+", type=Path, default=[], help="files that must share no text with the others, not even nearly")
     check.add_argument("--schema", default="schema.yaml", help="a YAML file, or auto")
     check.set_defaults(run_command=_check_data)
 
@@ -249,6 +282,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     align.add_argument("--train", type=Path, required=True, nargs="+", help="annotated files; their texts are read")
     align.add_argument("--output", type=Path, required=True, help="the checkpoint's folder")
+    align.add_argument("--encoder", default="e5", help="e5, or the folder of an aligned checkpoint to go on with")
+    align.add_argument("--words", type=Path, help="a list of words to read as well, with white space between them")
     align.add_argument("--vocabulary", type=Path, help="a vocab.txt in place of the built-in one")
     align.add_argument("--layers", type=int, default=6)
     align.add_argument("--epochs", type=int, default=3)
@@ -256,6 +291,12 @@ def _parser() -> argparse.ArgumentParser:
     align.add_argument("--rate", type=float, default=5e-4)
     _add_machine_options(align)
     align.set_defaults(run_command=_align)
+
+    vocabulary = commands.add_parser("vocabulary", help="write the most frequent tokens of the built-in vocabulary, for a small model")
+    vocabulary.add_argument("--train", type=Path, required=True, nargs="+", help="annotated files; their texts are counted")
+    vocabulary.add_argument("--size", type=int, required=True, help="how many tokens")
+    vocabulary.add_argument("--output", type=Path, required=True, help="the vocab.txt to write")
+    vocabulary.set_defaults(run_command=_vocabulary)
 
     export = commands.add_parser("export", help="write the best epoch of a run as a bundle")
     export.add_argument("--run", type=Path, required=True)
@@ -326,7 +367,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--schema", default="schema.yaml", help="a YAML file, or auto: intents and slots as the data has them")
     parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints and figures")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
-    parser.add_argument("--encoder", default="e5", help="e5, e5:FILE, random, hub:OWNER/NAME, or the folder of a BERT checkpoint")
+    parser.add_argument("--encoder", default="e5", help="e5, e5:FILE, random, e5-words, hub:OWNER/NAME, or a BERT checkpoint's folder")
     parser.add_argument("--vocabulary", type=Path, help="a vocab.txt for e5 or random, in place of the built-in one")
     parser.add_argument("--layers", type=int, default=0, help="the first layers of the encoder; 0: all (random: 4)")
     for name, value in (("hidden", 384), ("heads", 12), ("feed-forward", 1536), ("positions", 512)):

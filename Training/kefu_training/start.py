@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from . import checkpoint, e5
@@ -22,23 +23,27 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Start:
-    """An encoder's sizes, vocabulary and weights (None: random)."""
+    """An encoder's sizes, vocabulary and weights."""
 
     origin: str
     tokens: list[str]
     sizes: Sizes
     layer_norm_eps: float
     weights: dict[str, Tensor] | None
+    """Tensors of ``model.Encoder``; those that are missing (all: None) start at random."""
 
 
 def load_start(source: str, sizes: Sizes, vocabulary: Path | None = None) -> Start:
-    """Loads what ``source`` names: ``e5``, ``e5:FILE``, ``random``, ``hub:OWNER/NAME`` or the folder of a checkpoint.
+    """Loads what ``source`` names: ``e5``, ``e5:FILE``, ``random``, ``e5-words``, ``hub:OWNER/NAME`` or the folder of a checkpoint.
 
-    ``vocabulary`` replaces the vocabulary of e5 and random; a checkpoint always brings its own.
+    ``e5-words`` is a random encoder of any sizes over e5's word embedding, reduced to its width. ``vocabulary`` replaces the vocabulary of
+    e5 and random ones; a checkpoint always brings its own.
     """
-    if source in ("e5", "random") or source.startswith("e5:"):
+    if source in ("e5", "random", "e5-words") or source.startswith("e5:"):
         if source == "random":
             return _random(sizes, vocabulary)
+        if source == "e5-words":
+            return _from_words(e5.packaged_file(), sizes, vocabulary)
         return _from_e5(Path(source[3:]) if source.startswith("e5:") else e5.packaged_file(), sizes, vocabulary)
     if vocabulary is not None:
         raise checkpoint.CheckpointError(f"{source}: a checkpoint brings its own vocab.txt; --vocabulary cannot replace it")
@@ -60,6 +65,21 @@ def _from_e5(path: Path, sizes: Sizes, vocabulary: Path | None) -> Start:
     layers = sizes.layers or file.layers
     found = Sizes(layers, file.hidden, file.heads, file.feed_forward, file.positions)
     return Start(e5.ORIGIN, tokens, found, file.layer_norm_eps, file.encoder_weights(tokens, layers))
+
+
+def _from_words(path: Path, sizes: Sizes, vocabulary: Path | None) -> Start:
+    file = e5.E5File(path)
+    tokens = _read(vocabulary) if vocabulary else shopping_vocabulary(lambda token: bool(file.rows_for(token)))
+    rows = file.encoder_weights(tokens, 1)["embedding.word.weight"]
+    if sizes.hidden > file.hidden:
+        raise ValueError(f"e5-words: a width of {sizes.hidden}: expected at most e5's {file.hidden}")
+    centred = rows - rows.mean(0)
+    # The first principal components keep the most of what tells words apart; at the size of a random start, for the norm that follows.
+    reduced = centred @ torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -sizes.hidden :]
+    layers = sizes.layers or 2
+    found = Sizes(layers, sizes.hidden, sizes.heads, sizes.feed_forward, sizes.positions)
+    weights = {"embedding.word.weight": reduced * (0.05 / reduced.std())}
+    return Start(f"word embedding of {e5.ORIGIN}, reduced", tokens, found, 1e-12, weights)
 
 
 def _random(sizes: Sizes, vocabulary: Path | None) -> Start:

@@ -347,7 +347,9 @@ def _build(start: Start, schema: Schema, options: TrainingOptions) -> IntentSlot
     )
     model = IntentSlotModel(shape, options.dropout)
     if start.weights is not None:
-        model.encoder.load_state_dict(start.weights)
+        unknown = model.encoder.load_state_dict(start.weights, strict=False).unexpected_keys
+        if unknown:
+            raise RunError(f"{start.origin}: unknown tensors {', '.join(unknown)}")
     return model
 
 
@@ -387,7 +389,7 @@ def _prepare(folder: RunFolder, start: Start, schema: Schema, options: TrainingO
     changed = [f.name for f in fields(options) if before["options"].get(f.name) != getattr(options, f.name)]
     if changed:
         raise RunError(f"{folder.path}: the run was started with another {', '.join(changed)}; a resumed run keeps its options")
-    if before["about"].get("data_sha256") != about.get("data_sha256"):
+    if any(before["about"].get(name) != about.get(name) for name in ("data_sha256", "dev_sha256")):
         raise RunError(f"{folder.path}: the training or dev data has changed since the run was started")
     if folder.schema.read_text(encoding="utf-8") != schema_text:
         raise RunError(f"{folder.path}: the schema has changed since the run was started")

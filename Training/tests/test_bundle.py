@@ -132,6 +132,20 @@ def test_check_data_counts_or_complains(files, capsys):
     assert "warning: 2 " in capsys.readouterr().err
 
 
+def test_check_data_keeps_held_out_texts_apart(files, capsys):
+    arguments = ["check-data", "--schema", str(files / "schema.yaml"), str(files / "train.tsv"), "--held-out", str(files / "dev.tsv")]
+    assert main(arguments) == 0
+    assert "dev.tsv: 3 examples" in capsys.readouterr().out
+    with (files / "dev.tsv").open("a", encoding="utf-8") as file:
+        file.write("greet\t您好呀～！\nmove\t电话改成：[15800001111](phone)\nmove\t[13900002222](phone)\n")
+    assert main(arguments) == 1
+    problems = capsys.readouterr().err.splitlines()
+    assert [p.split(": ")[1:3] for p in problems] == [
+        ["near-duplicate", f"'您好呀～！' is '您好呀' at {files / 'train.tsv'}:8 but for digits or marks"],
+        ["near-duplicate", f"'电话改成：15800001111' is '电话改成13800138000' at {files / 'train.tsv'}:10 but for digits or marks"],
+    ]
+
+
 SHIPPED = TRAINING.parent / "Deploy" / "models" / "ecommerce" / "1"
 
 
