@@ -170,8 +170,24 @@ def align(
 
 def chinese_words(file: E5File) -> list[str]:
     """The words of two to four Chinese characters that e5 has a piece for."""
-    plain = {piece.removeprefix("\u2581") for piece in file.pieces}
-    return sorted(w for w in plain if 2 <= len(w) <= 4 and all("\u4e00" <= c <= "\u9fff" for c in w))
+    return sorted({word for piece in file.pieces if _is_word(word := piece.removeprefix("\u2581"))})
+
+
+def read_words(path: Path) -> list[str]:
+    """The words of two to four Chinese characters in a list such as jieba's dict.txt: ``word count part-of-speech``, one a line.
+
+    Words counted less than ten times and names of people (``nr``) are left out.
+    """
+    rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+    return [
+        row[0]
+        for row in rows
+        if row and _is_word(row[0]) and (len(row) < 2 or int(row[1]) >= 10) and not (len(row) > 2 and row[2].startswith("nr"))
+    ]
+
+
+def _is_word(text: str) -> bool:
+    return 2 <= len(text) <= 4 and all("\u4e00" <= c <= "\u9fff" for c in text)
 
 
 def write_encoder(folder: Path, encoder: Encoder, start: Start) -> None:

