@@ -7,7 +7,10 @@ from conftest import TRAINING
 
 from kefu_training.bundle import BundleError, load_bundle, sha256
 from kefu_training.cli import main
+from kefu_training.data import read_file
 from kefu_training.frontier import THRESHOLDS, Point, default_threshold
+from kefu_training.metrics import measure
+from kefu_training.predict import predict
 
 
 @pytest.fixture
@@ -146,7 +149,9 @@ def test_check_data_keeps_held_out_texts_apart(files, capsys):
     ]
 
 
-SHIPPED = TRAINING.parent / "Deploy" / "models" / "ecommerce" / "1"
+MODELS = TRAINING.parent / "Deploy" / "models"
+SHIPPED = MODELS / "ecommerce" / "2"
+LIGHT = MODELS / "ecommerce-light" / "1"
 
 
 @pytest.mark.skipif(not SHIPPED.exists(), reason="no shipped bundle beside Training/")
@@ -163,3 +168,24 @@ def test_shipped_bundle_is_that_of_the_parity_cases(tmp_path):
         assert mine["intent"] == pytest.approx(other["intent"], abs=1e-4)
         for row, expected in zip(mine["slots"], other["slots"], strict=True):
             assert row == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.skipif(not LIGHT.exists(), reason="no shipped bundle beside Training/")
+def test_shipped_light_bundle_answers_for_the_standard_one():
+    light, standard = load_bundle(LIGHT), load_bundle(SHIPPED)
+    assert sum(f["bytes"] for f in light.manifest["files"].values()) <= 4_000_000
+    assert light.schema == standard.schema and light.manifest["language"] == standard.manifest["language"]
+    # Whatever ASCII is typed, no letter is unknown.
+    assert "[UNK]" not in light.tokenizer.encode("Qwerty 0815?!").tokens
+
+
+@pytest.mark.skipif(not SHIPPED.exists(), reason="no shipped bundle beside Training/")
+def test_shipped_bundles_reach_what_their_manifests_say():
+    for folder in (SHIPPED, LIGHT):
+        bundle = load_bundle(folder)
+        examples = read_file(TRAINING / "data" / "dev.tsv", bundle.schema).examples
+        predictions = predict(bundle.model, bundle.tokenizer, bundle.schema, [e.text for e in examples])
+        figures, said = measure(examples, [p.intent for p in predictions], [p.spans for p in predictions]), bundle.manifest["training"]["figures"]
+        assert figures.examples == said["dev_examples"]
+        assert figures.intent_accuracy == pytest.approx(said["dev_intent_accuracy"], abs=0.003)
+        assert figures.slot_f1 == pytest.approx(said["dev_slot_f1"], abs=0.005)
