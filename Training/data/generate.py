@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes train_generated.tsv: the hand-written utterances of train.tsv with other slot values.
+"""Writes train_generated.tsv: the hand-written utterances of train.tsv and train_2.tsv with other slot values.
 
 Only values change, never the words around them, and a value is replaced only by one of the same
 shape (a colour by a colour, SF numbers by SF numbers, a full address by a full address), so the
 sentence stays true to its intent. Same seed, same input: same output.
 
-    python3 generate.py [--seed 20241111] [--variants 3]
+    python3 generate.py [--seed 20241111] [--variants 1]
 """
 import argparse
 import random
@@ -14,6 +14,7 @@ import unicodedata
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+WRITTEN = ("train.tsv", "train_2.tsv")
 SPAN = re.compile(r"\[([^\[\]]+)\]\((\w+)\)")
 
 SURNAMES = ("王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎余潘杜戴夏钟汪田任姜范方石姚谭廖"
@@ -280,10 +281,10 @@ def read(path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=20241111, help="seed of the random choices (default %(default)s)")
-    parser.add_argument("--variants", type=int, default=3, help="at most this many variants of an utterance (default %(default)s)")
+    parser.add_argument("--variants", type=int, default=1, help="at most this many variants of an utterance (default %(default)s)")
     options = parser.parse_args()
     rng = random.Random(options.seed)
-    train = read(HERE / "train.tsv")
+    train = [pair for name in WRITTEN for pair in read(HERE / name)]
     seen = {SPAN.sub(r"\1", text) for _, text in train}
     dev = {normalised(text) for _, text in read(HERE / "dev.tsv")}
     rows = []
@@ -298,7 +299,7 @@ def main():
                 continue
             seen.add(plain)
             rows.append(f"{intent}\t{new}\n")
-    header = f"# Written by generate.py --seed {options.seed} --variants {options.variants} from train.tsv: other slot values. Do not edit.\n"
+    header = f"# Written by generate.py --seed {options.seed} --variants {options.variants} from {' and '.join(WRITTEN)}: other slot values. Do not edit.\n"
     (HERE / "train_generated.tsv").write_text(header + "".join(rows), encoding="utf-8")
     print(f"{len(rows)} variants of {len(train)} utterances")
 

@@ -25,6 +25,8 @@ class CheckpointConfig:
     positions: int
     vocabulary: int
     layer_norm_eps: float
+    origin: str | None = None
+    """Where the weights come from, as ``align`` writes it."""
 
     @staticmethod
     def read(path: Path) -> "CheckpointConfig":
@@ -46,6 +48,7 @@ class CheckpointConfig:
                 positions=int(content["max_position_embeddings"]),
                 vocabulary=int(content["vocab_size"]),
                 layer_norm_eps=float(content.get("layer_norm_eps", 1e-12)),
+                origin=content.get("kefu_origin"),
             )
         except KeyError as error:
             raise CheckpointError(f"{path}: {error.args[0]} is missing") from error
@@ -90,6 +93,41 @@ def encoder_weights(folder: Path, config: CheckpointConfig, layers: int) -> dict
             weights[f"{ours}.output.{kind}"] = take(f"{theirs}.output.dense.{kind}")
             weights[f"{ours}.output_norm.{kind}"] = take(f"{theirs}.output.LayerNorm.{kind}")
     return weights
+
+
+def checkpoint_of(weights: dict[str, Tensor], sizes, vocabulary: int, layer_norm_eps: float) -> tuple[dict, dict[str, Tensor]]:
+    """The content of config.json and the tensors of a checkpoint that ``encoder_weights`` reads back as ``weights``."""
+    config = {
+        "model_type": "bert",
+        "hidden_act": "gelu",
+        "hidden_size": sizes.hidden,
+        "num_hidden_layers": sizes.layers,
+        "num_attention_heads": sizes.heads,
+        "intermediate_size": sizes.feed_forward,
+        "max_position_embeddings": sizes.positions,
+        "vocab_size": vocabulary,
+        "layer_norm_eps": layer_norm_eps,
+    }
+    tensors = {
+        "embeddings.word_embeddings.weight": weights["embedding.word.weight"],
+        "embeddings.position_embeddings.weight": weights["embedding.position"],
+        # Our positions hold the type embedding already.
+        "embeddings.token_type_embeddings.weight": torch.zeros(2, sizes.hidden),
+        "embeddings.LayerNorm.weight": weights["embedding.norm.weight"],
+        "embeddings.LayerNorm.bias": weights["embedding.norm.bias"],
+    }
+    for layer in range(sizes.layers):
+        ours, theirs = f"layers.{layer}", f"encoder.layer.{layer}"
+        for kind in ("weight", "bias"):
+            parts = weights[f"{ours}.query_key_value.{kind}"].chunk(3)
+            for part, tensor in zip(("query", "key", "value"), parts):
+                tensors[f"{theirs}.attention.self.{part}.{kind}"] = tensor
+            tensors[f"{theirs}.attention.output.dense.{kind}"] = weights[f"{ours}.attention_output.{kind}"]
+            tensors[f"{theirs}.attention.output.LayerNorm.{kind}"] = weights[f"{ours}.attention_norm.{kind}"]
+            tensors[f"{theirs}.intermediate.dense.{kind}"] = weights[f"{ours}.intermediate.{kind}"]
+            tensors[f"{theirs}.output.dense.{kind}"] = weights[f"{ours}.output.{kind}"]
+            tensors[f"{theirs}.output.LayerNorm.{kind}"] = weights[f"{ours}.output_norm.{kind}"]
+    return config, {name: tensor.detach().float().contiguous().clone() for name, tensor in tensors.items()}
 
 
 class _Source:

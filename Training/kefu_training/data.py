@@ -4,6 +4,7 @@ One example a line: ``intent<TAB>text with [value](slot)``. A line that starts w
 stands before a bracket that is meant as itself: ``\\[``, ``\\]``; and ``\\\\`` is one backslash.
 """
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -219,6 +220,30 @@ def find_repetitions(files: list[list[Example]], likeness: Callable[[str], objec
                 problems.append(f"{example.origin}: slot clash: '{example.annotated()}' here and '{first.annotated()}' at {first.origin}")
             else:
                 problems.append(f"{example.origin}: duplicate: '{example.text}' is also at {first.origin}")
+    return problems
+
+
+def bare(text: str) -> str:
+    """A text without what changes nothing much: NFKC, lower case, digits as ``#``, and letters and numbers only."""
+    folded = unicodedata.normalize("NFKC", text).lower()
+    return "".join("#" if c.isdecimal() else c for c in folded if c.isalnum())
+
+
+def find_near_duplicates(files: list[list[Example]], held_out: list[Example]) -> list[str]:
+    """Texts of ``held_out`` that are bare the same as one of ``files``: measuring on them would measure memory.
+
+    Texts that are values alone (an answer such as a phone number) are left out: numbers of one shape are all alike.
+    """
+    seen: dict[str, Example] = {}
+    for examples in files:
+        for example in examples:
+            seen.setdefault(bare(example.text), example)
+    problems = []
+    for example in held_out:
+        key = bare(example.text)
+        first = seen.get(key)
+        if first is not None and key.strip("#"):
+            problems.append(f"{example.origin}: near-duplicate: '{example.text}' is '{first.text}' at {first.origin} but for digits or marks")
     return problems
 
 

@@ -52,6 +52,42 @@ def measure(examples: Sequence[Example], intents: Sequence[str], spans: Sequence
     )
 
 
+@dataclass(frozen=True)
+class OutOfScope:
+    """How well an intent that stands for "none of these" is told from the others."""
+
+    recall: float | None
+    """The share of its utterances that are found; None where the annotation has none."""
+    false_alarms: float | None
+    """The share of all other utterances that are taken for it; None where there are no others."""
+
+
+def out_of_scope(examples: Sequence[Example], intents: Sequence[str], name: str) -> OutOfScope:
+    """Recall and false alarms of the intent ``name``."""
+    inside = [guess == name for e, guess in zip(examples, intents) if e.intent == name]
+    outside = [guess == name for e, guess in zip(examples, intents) if e.intent != name]
+    return OutOfScope(sum(inside) / len(inside) if inside else None, sum(outside) / len(outside) if outside else None)
+
+
+def coverage_curve(right: Sequence[bool], confidence: Sequence[float]) -> list[tuple[float, float, float]]:
+    """(share answered, accuracy on it, least confidence in it) when the most confident utterances are answered, one more a point."""
+    order = sorted(range(len(right)), key=lambda i: -confidence[i])
+    points, hits = [], 0
+    for count, i in enumerate(order, start=1):
+        hits += right[i]
+        points.append((count / len(right), hits / count, confidence[i]))
+    return points
+
+
+def describe_coverage(points: Sequence[tuple[float, float, float]]) -> str:
+    """The curve at some shares, as a table of text."""
+    lines = ["answered   accuracy   confidence from"]
+    for share in (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5):
+        covered, accuracy, confidence = points[max(0, round(share * len(points)) - 1)]
+        lines.append(f"{covered:7.1%}    {accuracy:7.2%}    {confidence:.3f}")
+    return "\n".join(lines)
+
+
 def describe(figures: Figures, worst: int = 15) -> str:
     """The figures as a table of text."""
     lines = [

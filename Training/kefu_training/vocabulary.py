@@ -93,3 +93,17 @@ def shopping_vocabulary(known: Callable[[str], bool]) -> list[str]:
         *(c for c in chinese_characters() if known(c)),
     ]
     return list(dict.fromkeys(tokens))
+
+
+def frequent_vocabulary(tokens: list[str], counts: dict[str, int], size: int) -> list[str]:
+    """A smaller vocabulary: of ``tokens`` those that occur most often, in their order.
+
+    Special tokens, punctuation, letters and digits stay whatever their count, so that every ASCII text can be read; of tokens that occur
+    equally often, the earlier ones of the first level of GB 2312, the common characters, come first.
+    """
+    letters = string.ascii_lowercase + string.digits
+    kept = {*SPECIAL_TOKENS, *string.punctuation, *letters, *("##" + c for c in letters)}
+    common = {c for c in _table("gb2312", range(0xB0, 0xD8), list(range(0xA1, 0xFF)))}
+    order = sorted(tokens, key=lambda t: (t not in kept, -counts.get(t, 0), t not in common))
+    chosen = set(order[:size])
+    return [t for t in tokens if t in chosen]

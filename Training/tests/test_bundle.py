@@ -7,6 +7,10 @@ from conftest import TRAINING
 
 from kefu_training.bundle import BundleError, load_bundle, sha256
 from kefu_training.cli import main
+from kefu_training.data import read_file
+from kefu_training.frontier import THRESHOLDS, Point, default_threshold
+from kefu_training.metrics import measure
+from kefu_training.predict import predict
 
 
 @pytest.fixture
@@ -40,13 +44,46 @@ def test_manifest_says_what_is_there(bundle):
 def test_evaluate_parity_and_latency(bundle, files, capsys):
     assert main(["evaluate", "--bundle", str(bundle), "--threads", "1", "--errors", str(files / "dev.tsv")]) == 0
     output = capsys.readouterr().out
-    assert "intent accuracy" in output and "slot F1" in output
+    assert all(words in output for words in ("intent accuracy", "slot F1", "calibration error", " 100.0%")) and "out of scope" not in output
+    plot = files / "plots" / "coverage.png"
+    assert main(["evaluate", "--bundle", str(bundle), "--out-of-scope", "greet", "--plot", str(plot), str(files / "dev.tsv")]) == 0
+    assert "of 'greet' found" in capsys.readouterr().out and plot.read_bytes()[:4] == b"\x89PNG"
     assert main(["parity", "--bundle", str(bundle), "--output", str(files / "parity.json")]) == 0
     parity = json.loads((files / "parity.json").read_text(encoding="utf-8"))
     assert len(parity["cases"]) >= 40 and parity["model_sha256"] == sha256(bundle / "model.pt")
     assert all(len(c["intent"]) == 3 and len(c["slots"]) == len(c["ids"]) and len(c["slots"][0]) == 6 for c in parity["cases"])
     assert main(["latency", "--bundle", str(bundle), "--seconds", "0.01", "--batches", "1", "2"]) == 0
     assert capsys.readouterr().out.count("ms of CPU a row") == 2
+
+
+def test_frontier(bundle, files, capsys):
+    plot = files / "frontier.png"
+    arguments = ["frontier", "--light", str(bundle), "--standard", str(bundle), "--seconds", "0.01", "--plot", str(plot)]
+    assert main([*arguments, str(files / "dev.tsv")]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| cascade")]
+    # One model in both places: the cascade answers as either, whatever the threshold.
+    assert len(rows) == len(THRESHOLDS) and len({row.rsplit("|", 4)[1] for row in rows}) == 1
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_default_threshold():
+    def point(name, threshold, cost, accuracy):
+        return Point(name, threshold, 0.0, cost, accuracy, 0.0, 0.0)
+
+    points = [point("light", None, 1, 0.90), point("standard", None, 10, 0.95)]
+    points += [point("cascade", t, m, a) for t, m, a in ((0.5, 2, 0.94), (0.7, 3, 0.946), (0.9, 4, 0.95), (0.95, 6, 0.951))]
+    assert default_threshold(points, 0.005, 0.4) == 0.7
+    assert default_threshold(points, 0.0, 0.4) == 0.9
+    assert default_threshold(points, 0.0, 0.3) is None
+
+
+def test_random_bundle(files, capsys):
+    folder = files / "full" / "1"
+    sizes = "--tokens 9500 --layers 1 --hidden 16 --heads 2 --feed-forward 32 --positions 64 --gru 8".split()
+    assert main(["random-bundle", "--bundle", str(folder), "--schema", str(files / "schema.yaml"), *sizes]) == 0
+    assert "random weights" in capsys.readouterr().out
+    bundle = load_bundle(folder)
+    assert bundle.tokenizer.size == 9500 and bundle.manifest["max_length"] == 64
 
 
 def change(bundle, edit):
@@ -98,7 +135,23 @@ def test_check_data_counts_or_complains(files, capsys):
     assert "warning: 2 " in capsys.readouterr().err
 
 
-SHIPPED = TRAINING.parent / "Deploy" / "models" / "ecommerce" / "1"
+def test_check_data_keeps_held_out_texts_apart(files, capsys):
+    arguments = ["check-data", "--schema", str(files / "schema.yaml"), str(files / "train.tsv"), "--held-out", str(files / "dev.tsv")]
+    assert main(arguments) == 0
+    assert "dev.tsv: 3 examples" in capsys.readouterr().out
+    with (files / "dev.tsv").open("a", encoding="utf-8") as file:
+        file.write("greet\t您好呀～！\nmove\t电话改成：[15800001111](phone)\nmove\t[13900002222](phone)\n")
+    assert main(arguments) == 1
+    problems = capsys.readouterr().err.splitlines()
+    assert [p.split(": ")[1:3] for p in problems] == [
+        ["near-duplicate", f"'您好呀～！' is '您好呀' at {files / 'train.tsv'}:8 but for digits or marks"],
+        ["near-duplicate", f"'电话改成：15800001111' is '电话改成13800138000' at {files / 'train.tsv'}:10 but for digits or marks"],
+    ]
+
+
+MODELS = TRAINING.parent / "Deploy" / "models"
+SHIPPED = MODELS / "ecommerce" / "2"
+LIGHT = MODELS / "ecommerce-light" / "1"
 
 
 @pytest.mark.skipif(not SHIPPED.exists(), reason="no shipped bundle beside Training/")
@@ -115,3 +168,24 @@ def test_shipped_bundle_is_that_of_the_parity_cases(tmp_path):
         assert mine["intent"] == pytest.approx(other["intent"], abs=1e-4)
         for row, expected in zip(mine["slots"], other["slots"], strict=True):
             assert row == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.skipif(not LIGHT.exists(), reason="no shipped bundle beside Training/")
+def test_shipped_light_bundle_answers_for_the_standard_one():
+    light, standard = load_bundle(LIGHT), load_bundle(SHIPPED)
+    assert sum(f["bytes"] for f in light.manifest["files"].values()) <= 4_000_000
+    assert light.schema == standard.schema and light.manifest["language"] == standard.manifest["language"]
+    # Whatever ASCII is typed, no letter is unknown.
+    assert "[UNK]" not in light.tokenizer.encode("Qwerty 0815?!").tokens
+
+
+@pytest.mark.skipif(not SHIPPED.exists(), reason="no shipped bundle beside Training/")
+def test_shipped_bundles_reach_what_their_manifests_say():
+    for folder in (SHIPPED, LIGHT):
+        bundle = load_bundle(folder)
+        examples = read_file(TRAINING / "data" / "dev.tsv", bundle.schema).examples
+        predictions = predict(bundle.model, bundle.tokenizer, bundle.schema, [e.text for e in examples])
+        figures, said = measure(examples, [p.intent for p in predictions], [p.spans for p in predictions]), bundle.manifest["training"]["figures"]
+        assert figures.examples == said["dev_examples"]
+        assert figures.intent_accuracy == pytest.approx(said["dev_intent_accuracy"], abs=0.003)
+        assert figures.slot_f1 == pytest.approx(said["dev_slot_f1"], abs=0.005)

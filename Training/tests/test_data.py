@@ -4,6 +4,7 @@ import pytest
 from conftest import LINES, SCHEMA, TRAINING
 
 from kefu_training.augment import mask_digits
+from kefu_training.cli import main
 from kefu_training.data import DataError, Example, Schema, Span, find_loose_texts, find_repetitions, parse_text, read_file
 from kefu_training.text import find_cut_words, words_of
 
@@ -123,3 +124,14 @@ def test_digits_are_masked_by_chance():
     digits = 14 * 50
     assert 0.06 * digits < masked.text.count("#") < 0.14 * digits
     assert all(a == b or (b == "#" and a.isdigit()) for a, b in zip(example.text, masked.text))
+
+
+def test_the_data_of_the_default_domain_is_clean(capsys):
+    written = [TRAINING / "data" / name for name in ("train.tsv", "train_2.tsv")]
+    files = [*written, TRAINING / "data" / "train_generated.tsv", "--held-out", TRAINING / "data" / "dev.tsv"]
+    assert main(["check-data", "--schema", str(TRAINING / "schema.yaml"), *map(str, files)]) == 0
+    output = capsys.readouterr().out
+    assert output.count(" 35 of 35 intents") >= 3
+    schema = Schema.read(TRAINING / "schema.yaml")
+    texts = {words_of(e.text) for path in written for e in read_file(path, schema).examples}
+    assert len(texts) >= 8_000

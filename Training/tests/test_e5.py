@@ -8,7 +8,7 @@ import torch
 from kefu_training.e5 import E5File, packaged_file
 from kefu_training.model import Encoder, ModelShape
 from kefu_training.start import Sizes, load_start
-from kefu_training.vocabulary import chinese_characters
+from kefu_training.vocabulary import chinese_characters, frequent_vocabulary, shopping_vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +69,26 @@ def test_other_files_are_refused(tmp_path):
         E5File(path)
     with pytest.raises(ValueError, match="expected 1 to 12"):
         load_start("e5", Sizes(layers=13))
+
+
+def test_words_alone_start_a_narrow_model(file, tmp_path):
+    sizes = Sizes(layers=2, hidden=32, heads=4, feed_forward=64, positions=64)
+    start = load_start("e5-words", sizes)
+    rows = start.weights["embedding.word.weight"]
+    assert rows.shape == (len(start.tokens), 32) and start.sizes == sizes and "reduced" in start.origin
+
+    def likeness(a, b):
+        return float(torch.nn.functional.cosine_similarity(rows[start.tokens.index(a)], rows[start.tokens.index(b)], dim=0))
+
+    # What is left of the rows still tells that these are variants of one character.
+    assert likeness("货", "貨") > likeness("货", "晨") and likeness("单", "單") > likeness("单", "鱼")
+    with pytest.raises(ValueError, match="at most e5's 384"):
+        load_start("e5-words", Sizes(layers=1, hidden=400, heads=4))
+
+
+def test_a_smaller_vocabulary_keeps_what_is_frequent():
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "!", "a", "##a", "hello", "😭", "囧", "鼕", "的", "退"]
+    every = shopping_vocabulary(lambda token: True)
+    small = frequent_vocabulary(every, {"退": 9, "😭": 2, "hello": 1}, 200)
+    assert len(small) == 200 and small == [t for t in every if t in set(small)]
+    assert all(t in small for t in [*tokens[:8], "hello", "😭", "退"]) and "鼕" not in small

@@ -9,8 +9,9 @@ from conftest import OPTIONS
 
 from kefu_training.calibration import expected_calibration_error, fit_temperature
 from kefu_training.data import Schema, read_file
-from kefu_training.metrics import measure
-from kefu_training.train import RunError, RunFolder, _build, batches, train
+from kefu_training.metrics import coverage_curve, measure, out_of_scope
+from kefu_training.start import Sizes, load_start
+from kefu_training.train import RunError, RunFolder, Teacher, _build, batches, intent_weights, train
 
 
 @pytest.fixture
@@ -96,6 +97,64 @@ def test_figures(files):
     assert wrong.intent_macro_f1 == pytest.approx((2 * 4 / 16) / 3)
     assert wrong.confusions == [("move", "greet", 4), ("refund", "greet", 4)]
     assert measure(rows[4:5], ["greet"], [[]]).slot_f1 is None
+
+
+def test_out_of_scope_and_coverage(files):
+    rows = read_file(files / "train.tsv", None).examples
+    assert [e.intent for e in rows] == ["refund"] * 4 + ["greet"] * 4 + ["move"] * 4
+    found = out_of_scope(rows, ["refund"] * 3 + ["greet"] * 4 + ["move"] * 5, "greet")
+    assert (found.recall, found.false_alarms) == (3 / 4, 1 / 8)
+    assert out_of_scope(rows, ["greet"] * 12, "other").recall is None
+    assert coverage_curve([True, False, True], [0.5, 0.2, 0.9]) == [(1 / 3, 1, 0.9), (2 / 3, 1, 0.5), (1, 2 / 3, 0.2)]
+
+
+def test_a_student_learns_from_a_teacher_of_another_vocabulary(inputs, files, vocabulary, tmp_path):
+    options = OPTIONS.__class__(**{**OPTIONS.__dict__, "epochs": 30})
+    folder = RunFolder(tmp_path / "teacher")
+    train(folder, **inputs | {"options": options})
+    smaller = tmp_path / "smaller.txt"
+    # Without the ending of "hello" and some digits, so that words fall into other pieces.
+    smaller.write_text("".join(t + "\n" for t in reversed(vocabulary.read_text().splitlines()) if t not in ("hello", "##1", "##3")))
+    start = load_start("random", Sizes(layers=1, hidden=32, heads=4, feed_forward=64, positions=64), smaller)
+    teacher = Teacher(folder, inputs["schema"], "float32", "cpu")
+    # The annotation is wrong in all places and counts for nothing: what is learnt comes from the teacher.
+    wrong = [e.__class__("greet", e.text) for e in inputs["train_examples"]]
+    alone = OPTIONS.__class__(**{**OPTIONS.__dict__, "epochs": 40, "patience": 40, "teacher_share": 1.0, "teacher_temperature": 1.0})
+    figures = train(RunFolder(tmp_path / "student"), **inputs | {"start": start, "options": alone, "train_examples": wrong}, teacher=teacher)
+    assert figures.intent_accuracy == 1.0 and figures.slot_f1 > 0.6
+    with pytest.raises(RunError, match="other intents or slots"):
+        Teacher(folder, Schema.of(["a"], ["b"]), "float32", "cpu")
+
+
+def test_a_run_can_start_from_another(inputs, tmp_path):
+    first = RunFolder(tmp_path / "first")
+    train(first, **inputs)
+    still = OPTIONS.__class__(**{**OPTIONS.__dict__, "epochs": 1, "encoder_rate": 0.0, "embedding_rate": 0.0, "head_rate": 0.0})
+    start = load_start(f"run:{first.path}", Sizes())
+    second = RunFolder(tmp_path / "second")
+    train(second, **inputs | {"start": start, "options": still})
+    before, after = first.read_best()[0].state_dict(), second.read_best()[0].state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    with pytest.raises(RunError, match="gru.forwards.weight_input.*not of this schema and --gru"):
+        train(RunFolder(tmp_path / "third"), **inputs | {"start": start, "options": OPTIONS.__class__(**{**OPTIONS.__dict__, "gru": 8})})
+
+
+def test_average_and_class_weights(inputs, tmp_path):
+    rows, schema = inputs["train_examples"], inputs["schema"]
+    assert intent_weights(rows, schema, 0.0) is None
+    uneven = rows[:8] + rows[8:9]
+    weights = intent_weights(uneven, schema, 1.0)
+    counts = [sum(e.intent == i for e in uneven) for i in schema.intents]
+    assert [float(w) * c for w, c in zip(weights, counts)] == pytest.approx([3.0, 3.0, 3.0])
+    options = OPTIONS.__class__(**{**OPTIONS.__dict__, "average": 0.9, "class_weight": 0.5, "augment": 0.0})
+    whole, parts = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "parts")
+    train(whole, **inputs | {"options": options})
+    train(parts, **inputs | {"options": options}, stop_after=2)
+    train(parts, **inputs | {"options": options}, resume=True)
+    state, resumed = (torch.load(f.last, weights_only=True) for f in (whole, parts))
+    name = "intent.weight"
+    assert torch.equal(state["average"]["model"][name], resumed["average"]["model"][name])
+    assert not torch.equal(state["average"]["model"][name], state["model"][name])
 
 
 def test_temperature_makes_confidence_meet_accuracy():
