@@ -16,7 +16,7 @@ from kefu_training.data import Schema  # noqa: E402
 from kefu_training.model import IntentSlotModel, ModelShape  # noqa: E402
 
 SCHEMA = Schema.of(["greeting", "refund_request", "thanks"], ["order_id"])
-VOCABULARY = ROOT / "Deploy" / "models" / "ecommerce" / "1" / "vocab.txt"
+VOCABULARY = sorted((ROOT / "Deploy" / "models" / "ecommerce").glob("[0-9]*"))[-1] / "vocab.txt"
 
 
 def make_bundle(models, name, version, intent="greeting", confidence=0.99, slot=False, wrong_labels=False):
