@@ -8,18 +8,18 @@ out=Sources/CProtos
 rm -rf "$out"
 mkdir -p "$out/include" "$out/generated"
 
-code=(google/protobuf/descriptor.proto grpc/health/v1/health.proto grpc/reflection/v1/reflection.proto)
-while IFS= read -r file; do code+=("$file"); done < <(cd Protos && find kefu -name '*.proto' | LC_ALL=C sort)
+code=(google/protobuf/descriptor.proto google/protobuf/wrappers.proto grpc/health/v1/health.proto grpc/reflection/v1/reflection.proto)
+while IFS= read -r file; do code+=("$file"); done < <(cd Protos && find kefu tensorflow tensorflow_serving -name '*.proto' | LC_ALL=C sort)
 # protobuf-c's strings end at the first NUL and have no length. `string` and `bytes` are the same on the wire, so the C code
 # is generated from copies in which every string is bytes: the length stays exact, and Wire checks the text itself.
 copies=$(mktemp -d)
-cp -r Protos/grpc Protos/kefu "$copies"
+cp -r Protos/grpc Protos/kefu Protos/tensorflow Protos/tensorflow_serving "$copies"
 find "$copies" -name '*.proto' -exec sed -i -E 's/^( *(repeated )?)string ([a-z_0-9]+ = )/\1bytes \3/' {} +
 protoc -I "$copies" --c_out="$out/generated" "${code[@]}"
 rm -rf "$copies"
 (cd "$out/generated" && find . -name '*.pb-c.h' | while IFS= read -r h; do mkdir -p "../include/$(dirname "$h")"; mv "$h" "../include/$h"; done)
 
-# Reflection serves what clients may call; the store's messages are private.
+# Reflection serves what clients may call; the store's messages are private, and TensorFlow Serving is called, not served.
 public=()
 while IFS= read -r file; do public+=("$file"); done < <(cd Protos && find grpc kefu -name '*.proto' -not -path 'kefu/store/*' | LC_ALL=C sort)
 set=$(mktemp)
