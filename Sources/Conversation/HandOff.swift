@@ -88,7 +88,8 @@ public struct HandedOffConversation: Sendable, Hashable {
 
     /// A conversation by its parts.
     public init(
-        uid: UserID, sessionID: String, waitingSince: Timestamp, reason: String, flow: String?, flowTitle: String?, suspendedFlows: [String],
+        uid: UserID, sessionID: String, waitingSince: Timestamp, reason: String, flow: String?, flowTitle: String?,
+        suspendedFlows: [String],
         slots: [Slot], turns: [Exchange], unseen: [AgentMessage]
     ) {
         self.uid = uid

@@ -23,8 +23,10 @@ public protocol Chitchat: Sendable {
 
 /// Where agents find the sessions that wait for a person: an index, which may name sessions that do not wait (any more), but must miss none.
 public protocol WaitingIndex: Sendable {
-    /// Names a session; its place is that of the first time.
-    func add(_ uid: UserID, at: Timestamp, deadline: ContinuousClock.Instant?) async throws(ConversationError)
+    /// Names a session that waits since `since`.
+    ///
+    /// - Parameter isNew: The session begins to wait; otherwise it should be named already, and keeps its place.
+    func add(_ uid: UserID, since: Timestamp, isNew: Bool, deadline: ContinuousClock.Instant?) async throws(ConversationError)
 }
 
 /// Keeps sessions and the replies to their last messages.
@@ -85,6 +87,9 @@ public struct VersionedSession: Sendable, Hashable {
         self.claimedUntil = claimedUntil
         self.outbox = outbox
     }
+
+    /// Whether an agent has the session.
+    public func isClaimed(at now: Timestamp) -> Bool { session.handedOff && claimedUntil.map { now < $0 } ?? false }
 }
 
 /// What agents said and no reply has brought to the customer yet.

@@ -25,7 +25,9 @@ extension DomainLoader {
         let handOff = fields["hand_off"].flatMap(loadHandOff)
         let lexicon = fields["words"].map(loadLexicon)
         let smallTalk = fields["small_talk"].map(loadSmallTalk) ?? .standard
-        guard let smallTalk, let name, let language, let timeToLive, let zone, let thresholds, let limits, let handOff, let lexicon else { return nil }
+        guard let smallTalk, let name, let language, let timeToLive, let zone, let thresholds, let limits, let handOff, let lexicon else {
+            return nil
+        }
         return Settings(
             name: name, language: language, timeToLive: timeToLive, zone: zone, thresholds: thresholds, limits: limits, handOff: handOff,
             lexicon: lexicon, smallTalk: smallTalk)

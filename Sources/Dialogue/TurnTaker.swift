@@ -62,8 +62,9 @@ public struct TurnTaker: Sendable {
             let recognition = try await recognising.get()
             let commit = try await turn(
                 session, loaded, message: message, seq: seq, recognition: recognition, asked: &asked, deadline: deadline)
-            if commit.session.handedOff, loaded?.claimedUntil == nil {
-                try await parts.waiting?.add(message.uid, at: commit.session.updatedAt, deadline: deadline)
+            if commit.session.handedOff, !(loaded?.isClaimed(at: commit.session.updatedAt) ?? false) {
+                try await parts.waiting?.add(
+                    message.uid, since: commit.session.updatedAt, isNew: commit.handOff != nil, deadline: deadline)
             }
             switch try await store.commit(commit, expected: loaded?.version, deadline: deadline) {
             case .committed: return commit.reply
@@ -122,8 +123,7 @@ public struct TurnTaker: Sendable {
         var after = decision.session
         let position = after.answered.insert(seq)
         // An agent has the session: the bot is silent.
-        let isClaimed = session.handedOff && loaded?.claimedUntil.map { now < $0 } ?? false
-        let text = isClaimed ? "" : decision.text
+        let text = loaded?.isClaimed(at: now) ?? false ? "" : decision.text
         let reply = Reply(
             uid: message.uid, seq: seq, text: text, source: decision.source, recognition: recognition.flatMap(RecognitionSummary.init),
             session: SessionSnapshot(after, timeLeft: after.timeToLive), degradedParts: decision.degradedParts,
@@ -191,7 +191,9 @@ private struct AskedOutside {
         return result
     }
 
-    mutating func smallTalk(_ query: String, by chitchat: any Chitchat, recent: [String], deadline: ContinuousClock.Instant?) async -> String? {
+    mutating func smallTalk(_ query: String, by chitchat: any Chitchat, recent: [String], deadline: ContinuousClock.Instant?) async
+        -> String?
+    {
         if let said { return said }
         let answer = await chitchat.answer(query, recent: recent, deadline: deadline)
         said = .some(answer)

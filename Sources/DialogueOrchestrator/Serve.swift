@@ -12,7 +12,7 @@ import ServiceLifecycle
 
 struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Serves kefu.dialogue.v1.Dialogue.",
+        abstract: "Serves kefu.dialogue.v1.Dialogue and, with Redis, kefu.handoff.v1.HandOff.",
         discussion: """
             Every flag is also an environment variable (--recognition-timeout-ms is KEFU_RECOGNITION_TIMEOUT_MS) and a line of the YAML \
             file that --settings names; a flag stands above a variable, and a variable above the file.
@@ -57,7 +57,8 @@ struct Serve: AsyncParsableCommand {
             flags: [
                 "listen": listen, "understanding": understanding, "redis": redis, "domain": domain, "turn-timeout-ms": turnTimeoutMs,
                 "actions": actions, "actions-timeout-ms": actionsTimeoutMs, "actions-attempt-ms": actionsAttemptMs, "chitchat": chitchat,
-                "chitchat-timeout-ms": chitchatTimeoutMs, "chitchat-model": chitchatModel, "recognition-timeout-ms": recognitionTimeoutMs, "redis-timeout-ms": redisTimeoutMs, "grace-ms": graceMs,
+                "chitchat-timeout-ms": chitchatTimeoutMs, "chitchat-model": chitchatModel, "recognition-timeout-ms": recognitionTimeoutMs,
+                "redis-timeout-ms": redisTimeoutMs, "grace-ms": graceMs,
                 "log-level": logLevel,
             ], file: settings, environment: Program.environment)
         let logger = Program.logger("dialogue-orchestrator", level: try settings.logLevel())
@@ -75,14 +76,21 @@ struct Serve: AsyncParsableCommand {
         var environment = TurnEnvironment(now: { Program.now() }, newSessionID: { Program.newID() })
         environment.recognitionBudget = try settings.milliseconds("recognition-timeout-ms", default: .seconds(1))
         let (store, storeService) = try store(settings, now: environment.now)
-        let (parts, partChannels) = try parts(settings, domain: domain, queue: queue, logger: logger)
+        var (parts, partChannels) = try parts(settings, domain: domain, queue: queue, logger: logger)
+        // Sessions in this process's memory are for one process; a desk needs them where every orchestrator is.
+        let desk = (store as? RedisSessionStore).map { store in
+            HandOffDesk(store: store, domain: domain, now: environment.now, newLease: { Program.newID() })
+        }
+        parts.waiting = desk
         let turns = TurnTaker(
             domain: domain, store: store, recognizer: RemoteRecognizer(channel: understanding), parts: parts, environment: environment)
         var configuration = DialogueEndpoint.Configuration()
         configuration.turnTimeout = try settings.milliseconds("turn-timeout-ms", default: .seconds(10))
-        let endpoint = DialogueEndpoint(turns: turns, configuration: configuration)
+        let endpoint = DialogueEndpoint(turns: turns, desk: desk, configuration: configuration)
 
-        let server = try StandardServer(listen: listen, services: [endpoint.service], queue: queue, grace: grace)
+        let server = try StandardServer(
+            listen: listen, services: [endpoint.service] + (desk.map { [HandOffEndpoint(desk: $0).service] } ?? []), queue: queue,
+            grace: grace)
         Program.announce([("grpc", Program.bound(listen, port: server.port))])
         server.health.set(.serving)
         try await Program.run(storeService.map { [$0, server] } ?? [server], grace: grace, logger: logger)

@@ -72,7 +72,8 @@ public struct RedisSessionStore: SessionStore {
             fields += ["reason", RedisBytes(reason.word), "since", RedisBytes(commit.session.updatedAt.milliseconds)]
         }
         return try await write(
-            fields, uid: uid, expected: expected, timeToLive: commit.session.timeToLive, outboxLength: commit.outboxLength, deadline: deadline)
+            fields, uid: uid, expected: expected, timeToLive: commit.session.timeToLive, outboxLength: commit.outboxLength,
+            deadline: deadline)
     }
 
     /// Writes fields in one step, if what is stored is still `expected`. A write whose answer was lost is sent again, until the deadline: it is
@@ -141,7 +142,9 @@ public struct RedisSessionStore: SessionStore {
         }
         let session = try stored({ () throws(ConversationError) in try SessionCodec.session(decoding: state, uid: uid) }, uid)
         var loaded = VersionedSession(session: session, version: SessionVersion(sessionID: id, number: number))
-        if let recent = values[4].bytes { loaded.recent = try stored({ () throws(ConversationError) in try DeskCodec.recent(decoding: recent) }, uid) }
+        if let recent = values[4].bytes {
+            loaded.recent = try stored({ () throws(ConversationError) in try DeskCodec.recent(decoding: recent) }, uid)
+        }
         loaded.claimedUntil = values[5].string.flatMap { Int64($0) }.map(Timestamp.init(milliseconds:))
         if let outbox = values[6].bytes, !outbox.isEmpty {
             let messages = try stored({ () throws(ConversationError) in try DeskCodec.outbox(decoding: outbox) }, uid)

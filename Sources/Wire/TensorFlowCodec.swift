@@ -7,7 +7,9 @@ public enum TensorFlowCodec {
     /// Writes a `PredictRequest` of one-element string tensors.
     ///
     /// - Parameter version: The model's version; nil: the newest.
-    public static func predictRequest(model: String, signature: String, version: Int64? = nil, inputs: [(name: String, text: String)]) -> [UInt8] {
+    public static func predictRequest(model: String, signature: String, version: Int64? = nil, inputs: [(name: String, text: String)])
+        -> [UInt8]
+    {
         packed(
             tensorflow__serving__predict_request__init, size: tensorflow__serving__predict_request__get_packed_size,
             pack: tensorflow__serving__predict_request__pack
@@ -15,7 +17,8 @@ public enum TensorFlowCodec {
             request.model_spec = arena.message(wire(model: model, signature: signature, version: version, &arena))
             request.n_inputs = inputs.count
             request.inputs = arena.messages(inputs) { input, arena in
-                var entry: Tensorflow__Serving__PredictRequest__InputsEntry = initial(tensorflow__serving__predict_request__inputs_entry__init)
+                var entry: Tensorflow__Serving__PredictRequest__InputsEntry = initial(
+                    tensorflow__serving__predict_request__inputs_entry__init)
                 entry.key = arena.terminated(input.name)
                 var tensor: Tensorflow__TensorProto = initial(tensorflow__tensor_proto__init)
                 tensor.dtype = TENSORFLOW__DATA_TYPE__DT_STRING
@@ -117,7 +120,9 @@ public enum TensorFlowCodec {
     }
 
     /// Packed strings: all lengths as varints, then all bytes.
-    private static func strings(inContent bytes: UnsafeBufferPointer<UInt8>, count: Int, _ name: String) throws(ConversationError) -> [String] {
+    private static func strings(inContent bytes: UnsafeBufferPointer<UInt8>, count: Int, _ name: String) throws(ConversationError)
+        -> [String]
+    {
         func broken() -> ConversationError {
             ConversationError(.internalError, "the tensor_content of the model's output '\(name)' is not \(count) packed strings")
         }
