@@ -113,6 +113,9 @@ let package = Package(
             name: "UnderstandingTests", dependencies: ["Understanding", "Tokenization", "Conversation", "TestSupport", sha2],
             swiftSettings: strict),
         .testTarget(name: "DialogueTests", dependencies: ["Conversation", "Dialogue"], swiftSettings: strict),
+        .testTarget(
+            name: "DialogueServiceTests", dependencies: ["Conversation", "Dialogue", "DialogueService", "RPC", "Wire", logging],
+            swiftSettings: strict),
         .testTarget(name: "ServiceKitTests", dependencies: ["Conversation", "RPC", "ServiceKit"], swiftSettings: strict),
         .testTarget(
             name: "IntegrationTests",
