@@ -46,7 +46,7 @@ public final class MemoryStore: SessionStore {
                 return .conflict(stored.map(Self.loaded))
             }
             var replies = stored?.replies ?? [:]
-            replies[commit.position] = commit.reply
+            if let reply = commit.reply { replies[commit.position] = reply }
             let version = SessionVersion(sessionID: commit.session.id, number: (stored?.version.number ?? 0) + 1)
             entries[commit.session.uid] = Entry(
                 session: commit.session, version: version, replies: replies, recent: commit.recent,

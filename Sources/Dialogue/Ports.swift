@@ -110,8 +110,8 @@ public struct Outbox: Sendable, Hashable {
 public struct SessionCommit: Sendable, Hashable {
     /// The session after the turn.
     public var session: Session
-    /// The reply to keep.
-    public var reply: Reply
+    /// The reply to keep; nil: the session begins, and its first turn is still to come.
+    public var reply: Reply?
     /// Where the reply is kept: a position of the session's ring of answered seqs.
     public var position: Int
     /// What the customer wrote, kept beside the reply for agents.
@@ -135,6 +135,17 @@ public struct SessionCommit: Sendable, Hashable {
         self.recent = recent
         self.handOff = handOff
         self.outboxLength = outboxLength
+    }
+
+    /// A session that begins: its id is kept before an action is called under it.
+    public init(beginning session: Session) {
+        self.session = session
+        reply = nil
+        position = 0
+        query = ""
+        recent = []
+        handOff = nil
+        outboxLength = 0
     }
 }
 

@@ -45,7 +45,7 @@ public struct SmallTalkFilter: Sendable {
     }
 
     private static let separators: Set<Unicode.Scalar> = [" ", "-", ".", ",", "·", "_"]
-    private static let currencies: Set<Unicode.Scalar> = ["元", "¥", "$", "€", "£", "%", "折"]
+    private static let currencies: Set<Unicode.Scalar> = ["元", "¥", "￥", "$", "€", "£", "%", "折"]
     private static let numerals: Set<Unicode.Scalar> = [
         "零", "〇", "一", "二", "三", "四", "五", "六", "七", "八", "九", "十", "百", "千", "万", "亿", "两", "幺", "壹", "贰", "叁", "肆", "伍", "陆", "柒", "捌",
         "玖",

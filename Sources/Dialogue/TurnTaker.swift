@@ -60,14 +60,19 @@ public struct TurnTaker: Sendable {
             }
 
             let recognition = try await recognising.get()
-            let commit = try await turn(
-                session, loaded, message: message, seq: seq, recognition: recognition, asked: &asked, deadline: deadline)
+            guard
+                let (commit, reply) = try await turn(
+                    session, &loaded, message: message, seq: seq, recognition: recognition, asked: &asked, deadline: deadline)
+            else {
+                try checkpoint(deadline)
+                continue
+            }
             if commit.session.handedOff, !(loaded?.isClaimed(at: commit.session.updatedAt) ?? false) {
                 try await parts.waiting?.add(
                     message.uid, since: commit.session.updatedAt, isNew: commit.handOff != nil, deadline: deadline)
             }
             switch try await store.commit(commit, expected: loaded?.version, deadline: deadline) {
-            case .committed: return commit.reply
+            case .committed: return reply
             case .conflict(let current): loaded = current
             }
             try checkpoint(deadline)
@@ -100,14 +105,26 @@ public struct TurnTaker: Sendable {
     }
 
     /// Decides one turn, and asks outside for what it needs.
+    ///
+    /// - Returns: nil where another writer began the session meanwhile: it is in `loaded`.
     private func turn(
-        _ session: Session, _ loaded: VersionedSession?, message: Message, seq: UInt64, recognition: Recognition?,
+        _ session: Session, _ loaded: inout VersionedSession?, message: Message, seq: UInt64, recognition: Recognition?,
         asked: inout AskedOutside, deadline: ContinuousClock.Instant?
-    ) async throws(ConversationError) -> SessionCommit {
+    ) async throws(ConversationError) -> (SessionCommit, Reply)? {
         let now = environment.now()
         var results: [ActionResult]? = parts.actions == nil ? nil : []
         var decision = domain.decide(session, query: message.query, seq: seq, recognition: recognition, now: now, results: results)
         while let call = decision.action, let actions = parts.actions {
+            if loaded == nil {
+                // The call's key names the session. A message that is sent again must find it, even where this turn's commit fails.
+                switch try await store.commit(SessionCommit(beginning: session), expected: nil, deadline: deadline) {
+                case .committed:
+                    loaded = VersionedSession(session: session, version: SessionVersion(sessionID: session.id, number: 1))
+                case .conflict(let current):
+                    loaded = current
+                    return nil
+                }
+            }
             let result = await asked.result(of: call, by: actions, uid: message.uid, now: now, deadline: environment.partDeadline(deadline))
             // Whoever left must not be told that nothing was done: the message sent again gets the backend's answer.
             if Task.isCancelled { throw ConversationError(.cancelled, "the caller no longer waits") }
@@ -128,10 +145,11 @@ public struct TurnTaker: Sendable {
             uid: message.uid, seq: seq, text: text, source: decision.source, recognition: recognition.flatMap(RecognitionSummary.init),
             session: SessionSnapshot(after, timeLeft: after.timeToLive), degradedParts: decision.degradedParts,
             agentMessages: loaded?.outbox.messages ?? [])
-        return SessionCommit(
+        let commit = SessionCommit(
             session: after, reply: reply, position: position, query: message.query.text,
             recent: parts.chitchat == nil ? [] : RecentLines.adding([message.query.text, text], to: loaded?.recent ?? []),
             handOff: decision.handOff, outboxLength: loaded?.outbox.length ?? 0)
+        return (commit, reply)
     }
 
     /// Another writer was first: goes on only while somebody still waits.

@@ -117,8 +117,11 @@ struct Serve: AsyncParsableCommand {
             configuration.budget = try settings.milliseconds("chitchat-timeout-ms", default: configuration.budget)
             configuration.model = settings.string("chitchat-model", default: configuration.model)
             channels.append(try Channel(address, configuration: channel, queue: queue))
-            parts.chitchat = RemoteChitchat(
+            let chitchat = RemoteChitchat(
                 channel: channels[channels.count - 1], filter: domain.smallTalk, configuration: configuration, logger: logger)
+            parts.chitchat = chitchat
+            // Nobody waits for it: without the model templates answer.
+            Task { await chitchat.logStatus() }
         }
         return (parts, channels)
     }

@@ -62,11 +62,14 @@ public struct RedisSessionStore: SessionStore {
         let uid = commit.session.uid
         var fields: [RedisBytes] = [
             "schema", RedisBytes(Self.schema), "id", RedisBytes(commit.session.id), "version", RedisBytes((expected?.number ?? 0) + 1),
-            "state", RedisBytes(SessionCodec.state(commit.session)),
-            "reply:\(commit.position)", RedisBytes(DialogueCodec.replyResponse(commit.reply)),
-            "query:\(commit.position)", RedisBytes(DeskCodec.query(commit.query, seq: commit.reply.seq)),
-            "handed_off", commit.session.handedOff ? "1" : "0",
+            "state", RedisBytes(SessionCodec.state(commit.session)), "handed_off", commit.session.handedOff ? "1" : "0",
         ]
+        if let reply = commit.reply {
+            fields += [
+                "reply:\(commit.position)", RedisBytes(DialogueCodec.replyResponse(reply)),
+                "query:\(commit.position)", RedisBytes(DeskCodec.query(commit.query, seq: reply.seq)),
+            ]
+        }
         if !commit.recent.isEmpty { fields += ["recent", RedisBytes(DeskCodec.recent(commit.recent))] }
         if let reason = commit.handOff {
             fields += ["reason", RedisBytes(reason.word), "since", RedisBytes(commit.session.updatedAt.milliseconds)]

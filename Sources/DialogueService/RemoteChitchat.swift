@@ -76,6 +76,21 @@ public struct RemoteChitchat: Chitchat {
         return try TensorFlowCodec.availableVersions(inModelStatusResponse: response)
     }
 
+    /// Logs whether the model can be asked, for whoever starts the process.
+    public func logStatus() async {
+        do {
+            let versions = try await availableVersions(timeout: .seconds(5))
+            if versions.isEmpty {
+                logger.warning(
+                    "small talk: the model '\(configuration.model)' has no version that can be asked; templates answer until it has")
+            } else {
+                logger.info("small talk: the model '\(configuration.model)' has the versions \(versions)")
+            }
+        } catch {
+            logger.warning("small talk: the model '\(configuration.model)' cannot be asked, templates answer until it can: \(error)")
+        }
+    }
+
     private func said(_ response: [UInt8]) -> String? {
         do throws(ConversationError) {
             let reply = try TensorFlowCodec.firstString(of: "reply", inPredictResponse: response)

@@ -1,6 +1,19 @@
 import DialogueService
 import Testing
 
+extension CircuitBreaker {
+    fileprivate mutating func admitted(at now: ContinuousClock.Instant) throws -> Permit {
+        let permit = admit(at: now)
+        return try #require(permit)
+    }
+
+    /// Asks a copy.
+    fileprivate func refuses(at now: ContinuousClock.Instant) -> Bool {
+        var copy = self
+        return copy.admit(at: now) == nil
+    }
+}
+
 @Suite struct CircuitBreakerTests {
     private let start = ContinuousClock.now
 
@@ -16,28 +29,28 @@ import Testing
     /// Fails until it is open.
     private func opened() throws -> CircuitBreaker {
         var breaker = breaker()
-        for _ in 0..<3 { breaker.note(.failure, of: try #require(breaker.admit(at: start)), at: start) }
+        for _ in 0..<3 { breaker.note(.failure, of: try breaker.admitted(at: start), at: start) }
         return breaker
     }
 
     @Test func failuresInARowOpenIt() throws {
         var breaker = breaker()
         for outcome in [CircuitBreaker.Outcome.failure, .failure, .success, .failure, .unknown, .failure] {
-            breaker.note(outcome, of: try #require(breaker.admit(at: start)), at: start)
+            breaker.note(outcome, of: try breaker.admitted(at: start), at: start)
         }
         #expect(breaker.state == .closed(failures: 2))
-        breaker.note(.failure, of: try #require(breaker.admit(at: start)), at: start)
+        breaker.note(.failure, of: try breaker.admitted(at: start), at: start)
         #expect(breaker.state == .open(until: start + .seconds(1), pause: .seconds(1)))
-        #expect(breaker.admit(at: start + .milliseconds(999)) == nil)
+        #expect(breaker.refuses(at: start + .milliseconds(999)))
     }
 
     @Test func oneProbeGoesAndClosesIt() throws {
         var breaker = try opened()
-        let probe = try #require(breaker.admit(at: start + .seconds(1)))
-        #expect(breaker.admit(at: start + .seconds(2)) == nil)
+        let probe = try breaker.admitted(at: start + .seconds(1))
+        #expect(breaker.refuses(at: start + .seconds(2)))
         breaker.note(.success, of: probe, at: start + .seconds(2))
         #expect(breaker.state == .closed(failures: 0))
-        #expect(breaker.admit(at: start + .seconds(2)) != nil)
+        _ = try breaker.admitted(at: start + .seconds(2))
     }
 
     @Test func aProbeThatFailsDoublesThePauseUpToTheLongest() throws {
@@ -46,14 +59,14 @@ import Testing
         for pause in [1, 2, 3, 3] {
             #expect(breaker.state == .open(until: now + .seconds(pause), pause: .seconds(pause)))
             now += .seconds(pause)
-            breaker.note(.failure, of: try #require(breaker.admit(at: now)), at: now)
+            breaker.note(.failure, of: try breaker.admitted(at: now), at: now)
         }
     }
 
     @Test func whatWentBeforeItOpenedChangesNothing() throws {
         var breaker = breaker()
-        let slow = try #require(breaker.admit(at: start))
-        for _ in 0..<3 { breaker.note(.failure, of: try #require(breaker.admit(at: start)), at: start) }
+        let slow = try breaker.admitted(at: start)
+        for _ in 0..<3 { breaker.note(.failure, of: try breaker.admitted(at: start), at: start) }
         let open = breaker.state
         breaker.note(.success, of: slow, at: start)
         breaker.note(.failure, of: slow, at: start)
@@ -67,10 +80,10 @@ import Testing
     @Test func aProbeThatWasGivenUpOrForgottenLetsAnotherGo() throws {
         var breaker = try opened()
         let now = start + .seconds(1)
-        breaker.note(.unknown, of: try #require(breaker.admit(at: now)), at: now)
-        let forgotten = try #require(breaker.admit(at: now))
-        #expect(breaker.admit(at: now + .seconds(4)) == nil)
-        let next = try #require(breaker.admit(at: now + .seconds(5)))
+        breaker.note(.unknown, of: try breaker.admitted(at: now), at: now)
+        let forgotten = try breaker.admitted(at: now)
+        #expect(breaker.refuses(at: now + .seconds(4)))
+        let next = try breaker.admitted(at: now + .seconds(5))
         breaker.note(.success, of: forgotten, at: now + .seconds(5))
         #expect(breaker.state == .halfOpen(since: now + .seconds(5), pause: .seconds(1)))
         breaker.note(.success, of: next, at: now + .seconds(5))

@@ -23,7 +23,8 @@ import Wire
         let results = try await withPeer("kefu.actions.v1.Actions", "Perform") { bytes in
             ActionsCodec.performResponse(try await answer(log.add(try ActionsCodec.performRequest(decoding: bytes))))
         } _: { channel in
-            let actions = RemoteActions(channel: channel, configuration: configuration, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            let actions = RemoteActions(
+                channel: channel, configuration: configuration, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
             var results: [ActionResult] = []
             for _ in 0..<times { results.append(await actions.perform(call, uid: uid, now: Timestamp(milliseconds: 5), deadline: nil)) }
             return results
@@ -84,10 +85,13 @@ import Wire
     }
 
     @Test func aBackendThatFailsIsLeftAlone() async throws {
-        let (results, requests) = try await perform(times: 10, {
-            $0.breaker.failures = 3
-            $0.breaker.pause = .seconds(600)
-        }) { _ in throw RPCError(.internalError, "broken") }
+        let (results, requests) = try await perform(
+            times: 10,
+            {
+                $0.breaker.failures = 3
+                $0.breaker.pause = .seconds(600)
+            }
+        ) { _ in throw RPCError(.internalError, "broken") }
         #expect(results == Array(repeating: .unavailable, count: 10))
         #expect(requests.count == 3)
     }

@@ -42,17 +42,32 @@ import Testing
     }
 
     @Test func theModelAnswers() async throws {
-        let said = try await withModel {
+        let said = try await withModel({ _ in }) {
             "您好呀"
-        } _: { await $0.answer("你好", recent: ["在吗", "在的"], deadline: nil) }
+        } _: {
+            await $0.answer("你好", recent: ["在吗", "在的"], deadline: nil)
+        }
         #expect(said == "您好呀")
+    }
+
+    @Test func theVersionsThatCanBeAskedAreTold() async throws {
+        let versions = try await withPeer("tensorflow.serving.ModelService", "GetModelStatus") { _ in
+            // Of the official stubs: version 3 has ended, version 4 is available.
+            [0x0A, 0x04, 0x08, 0x03, 0x10, 0x32, 0x0A, 0x04, 0x08, 0x04, 0x10, 0x1E]
+        } _: { channel in
+            let chitchat = RemoteChitchat(channel: channel, filter: filter, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            return try await chitchat.availableVersions(timeout: .seconds(10))
+        }
+        #expect(versions == [4])
     }
 
     @Test(arguments: ["", "您的订单明天到", "赔您100元", "单号2024111100"])
     func whatMayNotBeSaidIsNot(_ reply: String) async throws {
-        let said = try await withModel {
+        let said = try await withModel({ _ in }) {
             reply
-        } _: { await $0.answer("你好", recent: [], deadline: nil) }
+        } _: {
+            await $0.answer("你好", recent: [], deadline: nil)
+        }
         #expect(said == nil)
     }
 

@@ -5,12 +5,13 @@ import Synchronization
 import Testing
 
 private struct FixedRecognizer: Recognizer {
+    static let order = "202411110001"
     let intents: [String: String]
 
     func recognize(_ utterance: Utterance, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> Recognition {
         let slots =
-            utterance.text.contains("2024")
-            ? [RecognizedSlot(value: SlotValue(name: "order_id", value: "202411110001", normalized: "202411110001"), start: 0, end: 12, confidence: 1)]
+            utterance.text.contains(Self.order)
+            ? [RecognizedSlot(value: SlotValue(name: "order_id", value: Self.order, normalized: Self.order), range: 2..<14, confidence: 1)]
             : []
         return Recognition(intents: [Intent(name: intents[utterance.text] ?? "greeting", confidence: 0.99)], slots: slots, model: "fixed@1")
     }
@@ -71,6 +72,33 @@ private final class ConflictingStore: SessionStore {
     }
 }
 
+/// A store that is away whenever a reply is to be kept.
+private final class FailingStore: SessionStore {
+    let store: ConflictingStore
+    let fails = Mutex(true)
+
+    init(_ store: ConflictingStore) { self.store = store }
+
+    func load(_ uid: UserID, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> VersionedSession? {
+        try await store.load(uid, deadline: deadline)
+    }
+    func reply(_ uid: UserID, seq: UInt64, position: Int, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> Reply? {
+        try await store.reply(uid, seq: seq, position: position, deadline: deadline)
+    }
+    func commit(_ commit: SessionCommit, expected: SessionVersion?, deadline: ContinuousClock.Instant?)
+        async throws(ConversationError) -> CommitResult
+    {
+        if commit.reply != nil, fails.withLock({ $0 }) { throw ConversationError(.unavailable, "away") }
+        return try await store.commit(commit, expected: expected, deadline: deadline)
+    }
+    func timeLeft(_ uid: UserID, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> Duration? {
+        try await store.timeLeft(uid, deadline: deadline)
+    }
+    func end(_ uid: UserID, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> Bool {
+        try await store.end(uid, deadline: deadline)
+    }
+}
+
 private final class RecordingIndex: WaitingIndex {
     let added = Mutex<[Bool]>([])
     let failure: ConversationError?
@@ -88,7 +116,9 @@ private final class RecordingIndex: WaitingIndex {
     private let domain: Domain
     private let uid: UserID
     private let store = ConflictingStore(MemoryStore(now: { Timestamp(milliseconds: 1_000_000) }))
-    private let intents = ["退款2024": "refund_request", "对": "affirm", "天气": "chitchat", "转人工": "human_agent"]
+    private let intents = [
+        "退款202411110001": "refund_request", "查单202411110001": "order_status", "对": "affirm", "天气": "chitchat", "转人工": "human_agent",
+    ]
 
     init() throws {
         let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
@@ -109,7 +139,7 @@ private final class RecordingIndex: WaitingIndex {
     @Test func anActionIsDoneOnceHoweverOftenTheTurnIsDecided() async throws {
         let actions = RecordingActions { _ in ActionResult(code: "ok", values: ["refund_amount": "8.00 元"]) }
         let turns = turns(OptionalParts(actions: actions))
-        _ = try await say("退款2024", 1, turns)
+        _ = try await say("退款202411110001", 1, turns)
         #expect(actions.calls.withLock { $0 }.isEmpty)
         store.conflicts.withLock { $0 = 3 }
         let reply = try await say("对", 2, turns)
@@ -119,10 +149,31 @@ private final class RecordingIndex: WaitingIndex {
         #expect(actions.calls.withLock { $0.count } == 1)
     }
 
+    @Test func anActionInTheFirstTurnHasTheSameKeyWhenTheMessageIsSentAgain() async throws {
+        let actions = RecordingActions { _ in ActionResult(code: "ok", values: ["status": "待发货"]) }
+        let ids = Mutex(0)
+        let failing = FailingStore(store)
+        let turns = TurnTaker(
+            domain: domain, store: failing, recognizer: FixedRecognizer(intents: intents), parts: OptionalParts(actions: actions),
+            environment: TurnEnvironment(
+                now: { Timestamp(milliseconds: 1_000_000) },
+                newSessionID: {
+                    ids.withLock {
+                        $0 += 1
+                        return "s\($0)"
+                    }
+                }))
+        await #expect { try await say("查单202411110001", 1, turns) } throws: { ($0 as? ConversationError)?.code == .unavailable }
+        failing.fails.withLock { $0 = false }
+        let reply = try await say("查单202411110001", 1, turns)
+        #expect(reply.text.contains("待发货") && reply.session.turns == 1 && !reply.replayed)
+        #expect(actions.calls.withLock { $0.map(\.idempotencyKey) } == ["u1:s1:1", "u1:s1:1"])
+    }
+
     @Test func aBackendOutOfReachIsDegraded() async throws {
         let index = RecordingIndex()
         let turns = turns(OptionalParts(actions: RecordingActions { _ in .unavailable }, waiting: index))
-        _ = try await say("退款2024", 1, turns)
+        _ = try await say("退款202411110001", 1, turns)
         let reply = try await say("对", 2, turns)
         #expect(reply.degradedParts == ["action"] && reply.session.handedOff && !reply.text.isEmpty)
         #expect(index.added.withLock { $0 } == [true])
@@ -130,7 +181,7 @@ private final class RecordingIndex: WaitingIndex {
 
     @Test func withoutABackendFlowsEndAsBefore() async throws {
         let turns = turns(OptionalParts())
-        _ = try await say("退款2024", 1, turns)
+        _ = try await say("退款202411110001", 1, turns)
         let reply = try await say("对", 2, turns)
         #expect(reply.degradedParts.isEmpty && reply.session.flow == nil && !reply.session.handedOff)
     }

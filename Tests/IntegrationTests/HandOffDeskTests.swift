@@ -99,7 +99,8 @@ import Testing
             let lease = try await desk.claim(uid, agent: "小王", for: .seconds(60), deadline: soon)
             let loaded = try #require(try await store.load(uid, deadline: soon))
             try await desk.giveBack(uid, lease: lease.token, endingFlows: false, deadline: soon)
-            guard case .conflict(let now?) = try await store.commit(commit(session, seq: 2), expected: loaded.version, deadline: soon) else {
+            guard case .conflict(let now?) = try await store.commit(commit(session, seq: 2), expected: loaded.version, deadline: soon)
+            else {
                 Issue.record("a commit on the session before the give-back must conflict")
                 return
             }
@@ -139,7 +140,8 @@ import Testing
             #expect(try await desk.waiting(limit: 10, deadline: soon).conversations.map(\.uid) == [uid])
             #expect(await rejection { _ = try await desk.renew(uid, lease: lease.token, deadline: soon) } == .failedPrecondition)
             #expect(
-                await rejection { _ = try await desk.say("好", to: uid, lease: lease.token, number: 1, deadline: soon) } == .failedPrecondition)
+                await rejection { _ = try await desk.say("好", to: uid, lease: lease.token, number: 1, deadline: soon) }
+                    == .failedPrecondition)
             #expect(
                 await rejection { try await desk.giveBack(uid, lease: lease.token, endingFlows: false, deadline: soon) }
                     == .failedPrecondition)

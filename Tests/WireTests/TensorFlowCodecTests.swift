@@ -58,7 +58,8 @@ import Wire
     @Test func aRequestIsWhatTheOfficialStubsMake() {
         let request = TensorFlowCodec.predictRequest(
             model: "chitchat", signature: "serving_default", version: 7, inputs: [("text", "你好")])
-        let expected = "0a1f0a086368697463686174120208071a0f73657276696e675f64656661756c7412180a0474657874121008071204120208014206e4bda0e5a5bd"
+        let expected =
+            "0a1f0a086368697463686174120208071a0f73657276696e675f64656661756c7412180a0474657874121008071204120208014206e4bda0e5a5bd"
         #expect(request == Self.bytes(expected))
     }
 
