@@ -79,7 +79,7 @@ struct Serve: AsyncParsableCommand {
         var (parts, partChannels) = try parts(settings, domain: domain, queue: queue, logger: logger)
         // Sessions in this process's memory are for one process; a desk needs them where every orchestrator is.
         let desk = (store as? RedisSessionStore).map { store in
-            HandOffDesk(store: store, domain: domain, now: environment.now, newLease: { Program.newID() })
+            HandOffDesk(store: store, domain: { domain }, now: environment.now, newLease: { Program.newID() })
         }
         parts.waiting = desk
         let turns = TurnTaker(
@@ -118,7 +118,7 @@ struct Serve: AsyncParsableCommand {
             configuration.model = settings.string("chitchat-model", default: configuration.model)
             channels.append(try Channel(address, configuration: channel, queue: queue))
             let chitchat = RemoteChitchat(
-                channel: channels[channels.count - 1], filter: domain.smallTalk, configuration: configuration, logger: logger)
+                channel: channels[channels.count - 1], filter: { domain.smallTalk }, configuration: configuration, logger: logger)
             parts.chitchat = chitchat
             // Nobody waits for it: without the model templates answer.
             Task { await chitchat.logStatus() }

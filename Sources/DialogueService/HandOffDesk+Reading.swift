@@ -18,6 +18,7 @@ extension HandOffDesk {
             let loaded = try store.session(.array(Array(values.prefix(7))), of: uid)
         else { return nil }
         let session = loaded.session
+        let domain = domain()
 
         var replies: [UInt64: Reply] = [:]
         var queries: [UInt64: String] = [:]

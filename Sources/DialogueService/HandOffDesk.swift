@@ -14,13 +14,16 @@ public struct HandOffDesk: WaitingIndex {
     static let index: RedisBytes = "handoff:waiting"
     /// Far longer than the time between a turn's entry in the index and its commit.
     static let grace: Duration = .seconds(120)
+    /// An entry that is older names a session that has ended, or one whose next message names it again.
+    static let longestWait: Duration = .seconds(7 * 24 * 3600)
     /// How many entries of the index one listing looks at.
     static let scanned = 2_000
     /// How many bytes may wait for the customer.
     static let outboxLimit = 64 << 10
 
     let store: RedisSessionStore
-    let domain: Domain
+    /// The domain of today.
+    let domain: @Sendable () -> Domain
     private let now: @Sendable () -> Timestamp
     private let newLease: @Sendable () -> String
 
@@ -28,7 +31,8 @@ public struct HandOffDesk: WaitingIndex {
     ///
     /// - Parameter newLease: Names that nobody can guess.
     public init(
-        store: RedisSessionStore, domain: Domain, now: @escaping @Sendable () -> Timestamp, newLease: @escaping @Sendable () -> String
+        store: RedisSessionStore, domain: @escaping @Sendable () -> Domain, now: @escaping @Sendable () -> Timestamp,
+        newLease: @escaping @Sendable () -> String
     ) {
         self.store = store
         self.domain = domain
@@ -40,10 +44,22 @@ public struct HandOffDesk: WaitingIndex {
 
     /// Names a session that waits.
     public func add(_ uid: UserID, since: Timestamp, isNew: Bool, deadline: ContinuousClock.Instant?) async throws(ConversationError) {
-        let command: [RedisBytes] =
-            ["ZADD", Self.index] + (isNew ? [] : ["NX"]) + [RedisBytes(since.milliseconds), RedisBytes(uid.string)]
-        _ = try await store.send(command, deadline)
+        let score = RedisBytes(since.milliseconds)
+        guard isNew else {
+            _ = try await store.send(["ZADD", Self.index, "NX", score, RedisBytes(uid.string)], deadline)
+            return
+        }
+        // Where no agent ever lists them, entries of sessions that are long gone go here.
+        let oldest = since.milliseconds - max(Self.longestWait, domain().sessionTimeToLive * 2).milliseconds
+        _ = try await run(Self.addScript, Self.index, [RedisBytes(uid.string), score, RedisBytes(oldest)], deadline)
     }
+
+    private static let addScript = RedisScript(
+        """
+        redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+        redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])
+        return 1
+        """)
 
     /// The sessions that wait, longest first.
     ///
@@ -260,7 +276,7 @@ public struct HandOffDesk: WaitingIndex {
         return try store.stored({ () throws(ConversationError) in try DeskCodec.outbox(decoding: outbox) }, uid)
     }
 
-    private var timeToLive: RedisBytes { RedisBytes(domain.sessionTimeToLive.milliseconds) }
+    private var timeToLive: RedisBytes { RedisBytes(domain().sessionTimeToLive.milliseconds) }
 
     private func leased(_ script: RedisScript, _ uid: UserID, _ arguments: [RedisBytes], _ deadline: ContinuousClock.Instant?)
         async throws(ConversationError) -> (word: String, lease: Lease)

@@ -26,14 +26,16 @@ public struct RemoteChitchat: Chitchat {
     }
 
     private let channel: Channel
-    private let filter: SmallTalkFilter
+    private let filter: @Sendable () -> SmallTalkFilter
     private let configuration: Configuration
     private let breaker: Guarded
     private let places: Places
     private let logger: Logger
 
     /// A model behind a channel, whose words must pass a filter.
-    public init(channel: Channel, filter: SmallTalkFilter, configuration: Configuration = Configuration(), logger: Logger) {
+    public init(
+        channel: Channel, filter: @escaping @Sendable () -> SmallTalkFilter, configuration: Configuration = Configuration(), logger: Logger
+    ) {
         self.channel = channel
         self.filter = filter
         self.configuration = configuration
@@ -96,7 +98,7 @@ public struct RemoteChitchat: Chitchat {
             let reply = try TensorFlowCodec.firstString(of: "reply", inPredictResponse: response)
             // The model says nothing where nothing that it knows is near.
             if reply.isEmpty { return nil }
-            if let objection = filter.objection(to: reply) {
+            if let objection = filter().objection(to: reply) {
                 logger.notice("small talk: what the model says is not said: \(objection)")
                 return nil
             }

@@ -36,7 +36,7 @@ import Testing
         } _: { channel in
             try await body(
                 RemoteChitchat(
-                    channel: channel, filter: filter, configuration: configuration,
+                    channel: channel, filter: { [filter] in filter }, configuration: configuration,
                     logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }))
         }
     }
@@ -55,7 +55,8 @@ import Testing
             // Of the official stubs: version 3 has ended, version 4 is available.
             [0x0A, 0x04, 0x08, 0x03, 0x10, 0x32, 0x0A, 0x04, 0x08, 0x04, 0x10, 0x1E]
         } _: { channel in
-            let chitchat = RemoteChitchat(channel: channel, filter: filter, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            let chitchat = RemoteChitchat(
+                channel: channel, filter: { [filter] in filter }, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
             return try await chitchat.availableVersions(timeout: .seconds(10))
         }
         #expect(versions == [4])

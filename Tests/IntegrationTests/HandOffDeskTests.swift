@@ -28,7 +28,7 @@ import Testing
             try await withClient(server.unix) { client async throws in
                 let store = RedisSessionStore(client: client)
                 let desk = HandOffDesk(
-                    store: store, domain: domain, now: Self.now,
+                    store: store, domain: { [domain] in domain }, now: Self.now,
                     newLease: {
                         leases.withLock {
                             $0 += 1
@@ -194,6 +194,17 @@ import Testing
             try await desk.add(uid, since: Timestamp(milliseconds: old), isNew: false, deadline: soon)
             let score = try #require(try await client.send("ZSCORE", "handoff:waiting", RedisBytes(uid.string)).string)
             #expect(Int64(score) ?? 0 > old)
+        }
+    }
+
+    @Test func theIndexIsBoundedWhereNobodyListsIt() async throws {
+        try await withDesk { store, desk, client in
+            for days in 1...20 {
+                let old = Self.now().milliseconds - Int64(days) * 24 * 3_600_000
+                _ = try await client.send("ZADD", "handoff:waiting", RedisBytes(old), RedisBytes("nobody-\(days)"))
+            }
+            _ = try await handedOff(store, desk)
+            #expect(try await client.send("ZCARD", "handoff:waiting") == .integer(7))
         }
     }
 
