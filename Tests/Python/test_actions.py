@@ -1,6 +1,7 @@
 """The shop's backend behind the dialogue: what is said is done, once, and a backend that is away, frozen or slow never fails a turn."""
 
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -121,6 +122,14 @@ def test_a_shipped_order_keeps_its_address(client, shop):
     assert shop.address_of("202411110002") == "广州市天河区体育西路57号"
 
 
+def test_an_order_is_cancelled_unless_it_is_on_its_way(client, shop):
+    for order, expected, status in (("202411110005", "已经取消", "已取消"), ("202411110002", "已经发出", "运输中，预计明天送达")):
+        uid = new_uid()
+        assert client.reply(uid, f"我要取消订单{order}", 1).session.awaiting == "confirm"
+        assert expected in client.reply(uid, "对的", 2).reply
+        assert shop.row("SELECT status FROM orders WHERE number = ?", order)[0] == status
+
+
 def test_a_turn_sent_again_acts_once(client, shop):
     uid = new_uid()
     client.reply(uid, "我要退款，订单号202411110003", 1)
@@ -152,6 +161,26 @@ def test_a_turn_whose_commit_failed_acts_once(intent_server, shop, tmp_path):
         redis.kill()
         slow.kill()
         assert server.stop() == 0
+
+
+def test_a_turn_costs_two_round_trips_to_redis_whatever_is_connected(intent_server, shop):
+    redis = Redis()
+    server = orchestrator(
+        intent_server.address, f"unix://{redis.socket}", "--actions", shop.address, "--chitchat", "127.0.0.1:1")
+    try:
+        client, uid = Client(server.address), new_uid()
+        client.reply(uid, "你好", 1)
+        redis.command("CONFIG", "RESETSTAT")
+        for seq, text in enumerate(["我要改地址", "订单号是202411110001", "浙江省杭州市西湖区文三路100号", "今天天气真不错", "对的", "你好"], 2):
+            client.reply(uid, text, seq)
+        calls = dict(re.findall(r"cmdstat_(\S+):calls=(\d+)", redis.command("INFO", "commandstats").decode()))
+        # One HMGET to load; one script to commit, within which there is an HMGET, an HSET and a PEXPIRE.
+        assert {name: calls.get(name) for name in ("hmget", "evalsha", "hset", "pexpire")} == {
+            "hmget": "12", "evalsha": "6", "hset": "6", "pexpire": "6"}
+        assert not calls.keys() & {"hget", "zadd", "eval"}
+    finally:
+        assert server.stop() == 0
+        redis.kill()
 
 
 def timed_reply(client, *arguments, **options):

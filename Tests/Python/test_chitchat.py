@@ -7,6 +7,7 @@ import subprocess
 import time
 import uuid
 
+import grpc
 import pytest
 from conftest import ROOT, Client, orchestrator
 
@@ -95,6 +96,17 @@ def check_template(reply):
 def test_the_model_answers(client):
     reply = client.reply(new_uid(), "给我讲个笑话吧", 1)
     assert source(reply) == "REPLY_SOURCE_CHITCHAT" and "书" in reply.reply and not reply.degraded
+
+
+@needs_tensorflow
+def test_the_models_server_tells_its_versions(shared):
+    """As TensorFlow Serving does: version 1 is AVAILABLE (30), and status OK."""
+    with grpc.insecure_channel(shared.address) as channel:
+        call = channel.unary_unary("/tensorflow.serving.ModelService/GetModelStatus")
+        assert call(b"\x0a\x0a\x0a\x08chitchat", timeout=10).startswith(b"\x0a\x04\x08\x01\x10\x1e")
+        with pytest.raises(grpc.RpcError) as failure:
+            call(b"\x0a\x07\x0a\x05other", timeout=10)
+        assert failure.value.code() == grpc.StatusCode.NOT_FOUND
 
 
 @needs_tensorflow
