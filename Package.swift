@@ -136,6 +136,9 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "DialogueTests", dependencies: ["Conversation", "Dialogue"], swiftSettings: strict),
         .testTarget(
+            name: "DialogueServiceTests", dependencies: ["Conversation", "Dialogue", "DialogueService", "RPC", "Wire", logging],
+            swiftSettings: strict),
+        .testTarget(
             name: "ServiceKitTests",
             dependencies: ["Conversation", "RPC", "RPCServices", "ServiceKit", hummingbird, lifecycle, logging], swiftSettings: strict),
         .testTarget(

@@ -9,6 +9,10 @@ public struct ConversationError: Error, Sendable, Hashable, CustomStringConverti
         public static let invalidArgument = Code(description: "INVALID_ARGUMENT")
         /// What was asked for is not there.
         public static let notFound = Code(description: "NOT_FOUND")
+        /// Somebody else has it.
+        public static let alreadyExists = Code(description: "ALREADY_EXISTS")
+        /// What the request builds on does not hold any more.
+        public static let failedPrecondition = Code(description: "FAILED_PRECONDITION")
         /// The seq is older than the replies kept.
         public static let aborted = Code(description: "ABORTED")
         /// Too much at once; see ``ConversationError/retryAfter``.

@@ -33,11 +33,13 @@ public struct Reply: Sendable, Hashable {
     public var replayed: Bool
     /// The parts that were out of reach and had a stand-in: `understanding`, `chitchat`, `action`.
     public var degradedParts: [String]
+    /// What agents said since the reply before.
+    public var agentMessages: [AgentMessage]
 
     /// A reply by its parts.
     public init(
         uid: UserID, seq: UInt64, text: String, source: ReplySource, recognition: RecognitionSummary?, session: SessionSnapshot,
-        replayed: Bool = false, degradedParts: [String] = []
+        replayed: Bool = false, degradedParts: [String] = [], agentMessages: [AgentMessage] = []
     ) {
         self.uid = uid
         self.seq = seq
@@ -47,6 +49,7 @@ public struct Reply: Sendable, Hashable {
         self.session = session
         self.replayed = replayed
         self.degradedParts = degradedParts
+        self.agentMessages = agentMessages
     }
 }
 

@@ -31,6 +31,8 @@ public struct Domain: Sendable {
     let limits: Limits
     let handOff: HandOffPolicy
     let lexicon: Lexicon
+    /// What a model of small talk may say.
+    public let smallTalk: SmallTalkFilter
     /// The slots whose values are letters and digits, by name: what fits two of them must go to the same one in every process.
     let codes: [SlotDefinition]
     /// The intents that have cues, by name.

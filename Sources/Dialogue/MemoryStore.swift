@@ -7,6 +7,7 @@ public final class MemoryStore: SessionStore {
         var session: Session
         var version: SessionVersion
         var replies: [Int: Reply]
+        var recent: [String]
         var expiresAt: Timestamp
     }
 
@@ -24,7 +25,7 @@ public final class MemoryStore: SessionStore {
 
     /// The session of a user, and the version to commit against.
     public func load(_ uid: UserID, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> VersionedSession? {
-        entries.withLock { live(uid, in: &$0).map { VersionedSession(session: $0.session, version: $0.version) } }
+        entries.withLock { live(uid, in: &$0).map(Self.loaded) }
     }
 
     /// The reply kept at a position of the ring of answered seqs.
@@ -42,13 +43,14 @@ public final class MemoryStore: SessionStore {
         return entries.withLock { entries in
             let stored = live(commit.session.uid, in: &entries)
             guard stored?.version == expected else {
-                return .conflict(stored.map { VersionedSession(session: $0.session, version: $0.version) })
+                return .conflict(stored.map(Self.loaded))
             }
             var replies = stored?.replies ?? [:]
-            replies[commit.position] = commit.reply
+            if let reply = commit.reply { replies[commit.position] = reply }
             let version = SessionVersion(sessionID: commit.session.id, number: (stored?.version.number ?? 0) + 1)
             entries[commit.session.uid] = Entry(
-                session: commit.session, version: version, replies: replies, expiresAt: now.advanced(by: commit.session.timeToLive))
+                session: commit.session, version: version, replies: replies, recent: commit.recent,
+                expiresAt: now.advanced(by: commit.session.timeToLive))
             sweep(&entries, now)
             return .committed
         }
@@ -66,6 +68,10 @@ public final class MemoryStore: SessionStore {
             defer { entries[uid] = nil }
             return live(uid, in: &entries) != nil
         }
+    }
+
+    private static func loaded(_ entry: Entry) -> VersionedSession {
+        VersionedSession(session: entry.session, version: entry.version, recent: entry.recent)
     }
 
     private func live(_ uid: UserID, in entries: inout [UserID: Entry]) -> Entry? {

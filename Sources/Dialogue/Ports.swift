@@ -6,6 +6,29 @@ public protocol Recognizer: Sendable {
     func recognize(_ utterance: Utterance, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> Recognition
 }
 
+/// The shop's backend: does what a flow is for.
+public protocol Actions: Sendable {
+    /// Does it once, however often it is called with the same idempotency key.
+    ///
+    /// - Returns: What the backend answered; ``ActionResult/unavailable`` where it did not in time, and it is not known whether it was done.
+    func perform(_ call: ActionCall, uid: UserID, now: Timestamp, deadline: ContinuousClock.Instant?) async -> ActionResult
+}
+
+/// A model of small talk.
+public protocol Chitchat: Sendable {
+    /// - Parameter recent: The last lines of the conversation, oldest first.
+    /// - Returns: What it says; nil where it cannot answer, or not in time.
+    func answer(_ query: String, recent: [String], deadline: ContinuousClock.Instant?) async -> String?
+}
+
+/// Where agents find the sessions that wait for a person: an index, which may name sessions that do not wait (any more), but must miss none.
+public protocol WaitingIndex: Sendable {
+    /// Names a session that waits since `since`.
+    ///
+    /// - Parameter isNew: The session begins to wait; otherwise it should be named already, and keeps its place.
+    func add(_ uid: UserID, since: Timestamp, isNew: Bool, deadline: ContinuousClock.Instant?) async throws(ConversationError)
+}
+
 /// Keeps sessions and the replies to their last messages.
 public protocol SessionStore: Sendable {
     /// The session of a user, and the version to commit against; nil where there is none.
@@ -47,11 +70,39 @@ public struct VersionedSession: Sendable, Hashable {
     public var session: Session
     /// What a commit of a later state must expect.
     public var version: SessionVersion
+    /// The last lines of the conversation, as they were committed.
+    public var recent: [String]
+    /// How far an agent's lease of the session reaches; nil: no agent has it.
+    public var claimedUntil: Timestamp?
+    /// What agents said and no reply has brought to the customer yet.
+    public var outbox: Outbox
 
-    /// A session with its version.
-    public init(session: Session, version: SessionVersion) {
+    /// A session with its version, and what a person's desk wrote beside it.
+    public init(
+        session: Session, version: SessionVersion, recent: [String] = [], claimedUntil: Timestamp? = nil, outbox: Outbox = Outbox()
+    ) {
         self.session = session
         self.version = version
+        self.recent = recent
+        self.claimedUntil = claimedUntil
+        self.outbox = outbox
+    }
+
+    /// Whether an agent has the session.
+    public func isClaimed(at now: Timestamp) -> Bool { session.handedOff && claimedUntil.map { now < $0 } ?? false }
+}
+
+/// What agents said and no reply has brought to the customer yet.
+public struct Outbox: Sendable, Hashable {
+    /// The messages, oldest first.
+    public var messages: [AgentMessage]
+    /// How much of the store's outbox they are: a commit that brings them takes so much away.
+    public var length: Int
+
+    /// An outbox by its parts.
+    public init(messages: [AgentMessage] = [], length: Int = 0) {
+        self.messages = messages
+        self.length = length
     }
 }
 
@@ -59,16 +110,42 @@ public struct VersionedSession: Sendable, Hashable {
 public struct SessionCommit: Sendable, Hashable {
     /// The session after the turn.
     public var session: Session
-    /// The reply to keep.
-    public var reply: Reply
+    /// The reply to keep; nil: the session begins, and its first turn is still to come.
+    public var reply: Reply?
     /// Where the reply is kept: a position of the session's ring of answered seqs.
     public var position: Int
+    /// What the customer wrote, kept beside the reply for agents.
+    public var query: String
+    /// The last lines of the conversation, for the next turns.
+    public var recent: [String]
+    /// Why a person takes over from this turn on; nil: none does, or one did already.
+    public var handOff: HandOffReason?
+    /// The ``Outbox/length`` of what the reply brings.
+    public var outboxLength: Int
 
     /// A commit by its parts.
-    public init(session: Session, reply: Reply, position: Int) {
+    public init(
+        session: Session, reply: Reply, position: Int, query: String = "", recent: [String] = [], handOff: HandOffReason? = nil,
+        outboxLength: Int = 0
+    ) {
         self.session = session
         self.reply = reply
         self.position = position
+        self.query = query
+        self.recent = recent
+        self.handOff = handOff
+        self.outboxLength = outboxLength
+    }
+
+    /// A session that begins: its id is kept before an action is called under it.
+    public init(beginning session: Session) {
+        self.session = session
+        reply = nil
+        position = 0
+        query = ""
+        recent = []
+        handOff = nil
+        outboxLength = 0
     }
 }
 

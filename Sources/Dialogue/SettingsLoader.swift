@@ -8,12 +8,13 @@ struct Settings {
     var limits: Limits
     var handOff: HandOffPolicy
     var lexicon: Lexicon
+    var smallTalk: SmallTalkFilter
 }
 
 extension DomainLoader {
     func loadSettings(_ root: Element) -> Settings? {
         let fields = root.fields(
-            required: ["name", "language", "time_zone", "session", "thresholds", "limits", "hand_off", "words"])
+            required: ["name", "language", "time_zone", "session", "thresholds", "limits", "hand_off", "words"], optional: ["small_talk"])
         let session = fields["session"]?.fields(required: ["time_to_live"]) ?? [:]
         let name = fields["name"]?.string()
         let language = fields["language"]?.string()
@@ -23,10 +24,13 @@ extension DomainLoader {
         let limits = fields["limits"].flatMap(loadLimits)
         let handOff = fields["hand_off"].flatMap(loadHandOff)
         let lexicon = fields["words"].map(loadLexicon)
-        guard let name, let language, let timeToLive, let zone, let thresholds, let limits, let handOff, let lexicon else { return nil }
+        let smallTalk = fields["small_talk"].map(loadSmallTalk) ?? .standard
+        guard let smallTalk, let name, let language, let timeToLive, let zone, let thresholds, let limits, let handOff, let lexicon else {
+            return nil
+        }
         return Settings(
             name: name, language: language, timeToLive: timeToLive, zone: zone, thresholds: thresholds, limits: limits, handOff: handOff,
-            lexicon: lexicon)
+            lexicon: lexicon, smallTalk: smallTalk)
     }
 
     private func loadThresholds(_ element: Element) -> Thresholds? {

@@ -2,24 +2,35 @@ public import Conversation
 
 /// Takes turns: load beside recognition, decide, commit, reply.
 ///
+/// Between deciding and committing a flow may need the shop's backend, and small talk its model; both are asked once a turn, however often it is
+/// decided. A turn that hands the customer to a person names the session in the waiting index first, so that no session waits unseen.
+///
 /// A seq answered before gets the reply that it got then. Two writers of one session never overwrite each other: the second one's
 /// commit conflicts, and it decides again on the state it now finds, without asking the recogniser twice.
 public struct TurnTaker: Sendable {
     private let domains: DomainCatalog
     private let store: any SessionStore
     private let recognizer: any Recognizer
+    private let parts: OptionalParts
     private let environment: TurnEnvironment
 
     /// A turn taker over its parts, with one domain for all time.
-    public init(domain: Domain, store: any SessionStore, recognizer: any Recognizer, environment: TurnEnvironment) {
-        self.init(domains: DomainCatalog(domain), store: store, recognizer: recognizer, environment: environment)
+    public init(
+        domain: Domain, store: any SessionStore, recognizer: any Recognizer, parts: OptionalParts = OptionalParts(),
+        environment: TurnEnvironment
+    ) {
+        self.init(domains: DomainCatalog(domain), store: store, recognizer: recognizer, parts: parts, environment: environment)
     }
 
     /// A turn taker over its parts. Each turn is decided by the version of the domain that its session needs.
-    public init(domains: DomainCatalog, store: any SessionStore, recognizer: any Recognizer, environment: TurnEnvironment) {
+    public init(
+        domains: DomainCatalog, store: any SessionStore, recognizer: any Recognizer, parts: OptionalParts = OptionalParts(),
+        environment: TurnEnvironment
+    ) {
         self.domains = domains
         self.store = store
         self.recognizer = recognizer
+        self.parts = parts
         self.environment = environment
     }
 
@@ -32,6 +43,7 @@ public struct TurnTaker: Sendable {
         let recognitionDeadline = environment.recognitionDeadline(deadline)
         async let recognising = Self.recognise(message.query, by: recognizer, deadline: recognitionDeadline)
         var loaded = try await store.load(message.uid, deadline: deadline)
+        var asked = AskedOutside()
 
         while true {
             let session = loaded?.session ?? newSession(message.uid)
@@ -56,9 +68,19 @@ public struct TurnTaker: Sendable {
             }
 
             let recognition = try await recognising.get()
-            let commit = turn(session, message: message, seq: seq, recognition: recognition)
+            guard
+                let (commit, reply) = try await turn(
+                    session, &loaded, message: message, seq: seq, recognition: recognition, asked: &asked, deadline: deadline)
+            else {
+                try checkpoint(deadline)
+                continue
+            }
+            if commit.session.handedOff, !(loaded?.isClaimed(at: commit.session.updatedAt) ?? false) {
+                try await parts.waiting?.add(
+                    message.uid, since: commit.session.updatedAt, isNew: commit.handOff != nil, deadline: deadline)
+            }
             switch try await store.commit(commit, expected: loaded?.version, deadline: deadline) {
-            case .committed: return commit.reply
+            case .committed: return reply
             case .conflict(let current): loaded = current
             }
             try checkpoint(deadline)
@@ -94,16 +116,54 @@ public struct TurnTaker: Sendable {
         domains.current.newSession(uid: uid, id: environment.newSessionID(), now: environment.now())
     }
 
-    private func turn(_ session: Session, message: Message, seq: UInt64, recognition: Recognition?) -> SessionCommit {
-        let decision = domains.domain(for: session).decide(
-            session, query: message.query, seq: seq, recognition: recognition, now: environment.now())
+    /// Decides one turn, and asks outside for what it needs.
+    ///
+    /// - Returns: nil where another writer began the session meanwhile: it is in `loaded`.
+    private func turn(
+        _ session: Session, _ loaded: inout VersionedSession?, message: Message, seq: UInt64, recognition: Recognition?,
+        asked: inout AskedOutside, deadline: ContinuousClock.Instant?
+    ) async throws(ConversationError) -> (SessionCommit, Reply)? {
+        let now = environment.now()
+        // One version decides the whole turn, whatever is reloaded while a part is asked.
+        let domain = domains.domain(for: session)
+        var results: [ActionResult]? = parts.actions == nil ? nil : []
+        var decision = domain.decide(session, query: message.query, seq: seq, recognition: recognition, now: now, results: results)
+        while let call = decision.action, let actions = parts.actions {
+            if loaded == nil {
+                // The call's key names the session. A message that is sent again must find it, even where this turn's commit fails.
+                switch try await store.commit(SessionCommit(beginning: session), expected: nil, deadline: deadline) {
+                case .committed:
+                    loaded = VersionedSession(session: session, version: SessionVersion(sessionID: session.id, number: 1))
+                case .conflict(let current):
+                    loaded = current
+                    return nil
+                }
+            }
+            let result = await asked.result(of: call, by: actions, uid: message.uid, now: now, deadline: environment.partDeadline(deadline))
+            // Whoever left must not be told that nothing was done: the message sent again gets the backend's answer.
+            if Task.isCancelled { throw ConversationError(.cancelled, "the caller no longer waits") }
+            results?.append(result)
+            decision = domain.decide(session, query: message.query, seq: seq, recognition: recognition, now: now, results: results)
+        }
+        if let request = decision.chitchat, let chitchat = parts.chitchat {
+            let said = await asked.smallTalk(
+                request.query, by: chitchat, recent: loaded?.recent ?? [], deadline: environment.partDeadline(deadline))
+            decision.answerChitchat(with: said)
+        }
+
         var after = decision.session
         let position = after.answered.insert(seq)
+        // An agent has the session: the bot is silent.
+        let text = loaded?.isClaimed(at: now) ?? false ? "" : decision.text
         let reply = Reply(
-            uid: message.uid, seq: seq, text: decision.text, source: decision.source,
-            recognition: recognition.flatMap(RecognitionSummary.init),
-            session: SessionSnapshot(after, timeLeft: after.timeToLive), degradedParts: decision.degradedParts)
-        return SessionCommit(session: after, reply: reply, position: position)
+            uid: message.uid, seq: seq, text: text, source: decision.source, recognition: recognition.flatMap(RecognitionSummary.init),
+            session: SessionSnapshot(after, timeLeft: after.timeToLive), degradedParts: decision.degradedParts,
+            agentMessages: loaded?.outbox.messages ?? [])
+        let commit = SessionCommit(
+            session: after, reply: reply, position: position, query: message.query.text,
+            recent: parts.chitchat == nil ? [] : RecentLines.adding([message.query.text, text], to: loaded?.recent ?? []),
+            handOff: decision.handOff, outboxLength: loaded?.outbox.length ?? 0)
+        return (commit, reply)
     }
 
     /// Another writer was first: goes on only while somebody still waits.
@@ -124,6 +184,62 @@ public struct TurnTaker: Sendable {
             default: return .success(nil)
             }
         }
+    }
+}
+
+/// The parts that a turn taker can do without.
+public struct OptionalParts: Sendable {
+    /// The shop's backend; nil: flows end with what they say where no backend is connected.
+    public var actions: (any Actions)?
+    /// The model of small talk; nil: templates answer.
+    public var chitchat: (any Chitchat)?
+    /// Where agents find who waits; nil: nobody looks.
+    public var waiting: (any WaitingIndex)?
+
+    /// The parts there are.
+    public init(actions: (any Actions)? = nil, chitchat: (any Chitchat)? = nil, waiting: (any WaitingIndex)? = nil) {
+        self.actions = actions
+        self.chitchat = chitchat
+        self.waiting = waiting
+    }
+}
+
+/// What was asked outside in one turn, so that a turn that is decided again asks nothing twice.
+private struct AskedOutside {
+    /// A turn that ends more flows than this with an action gets no further answer.
+    private static let limit = 8
+    private var results: [String: ActionResult] = [:]
+    private var said: String??
+
+    mutating func result(
+        of call: ActionCall, by actions: any Actions, uid: UserID, now: Timestamp, deadline: ContinuousClock.Instant?
+    ) async -> ActionResult {
+        // The key numbers the calls of a turn; on another state of the session the same number may be another call.
+        let key = "\(call.idempotencyKey) \(call.name) \(call.arguments)"
+        if let known = results[key] { return known }
+        guard results.count < Self.limit else { return .unavailable }
+        let result = await actions.perform(call, uid: uid, now: now, deadline: deadline)
+        results[key] = result
+        return result
+    }
+
+    mutating func smallTalk(_ query: String, by chitchat: any Chitchat, recent: [String], deadline: ContinuousClock.Instant?) async
+        -> String?
+    {
+        if let said { return said }
+        let answer = await chitchat.answer(query, recent: recent, deadline: deadline)
+        said = .some(answer)
+        return answer
+    }
+}
+
+/// The last lines of a conversation, for a model of small talk.
+enum RecentLines {
+    static let limit = 4
+    static let characters = 40
+
+    static func adding(_ lines: [String], to recent: [String]) -> [String] {
+        (recent + lines.map { String($0.prefix(characters)) }).suffix(limit)
     }
 }
 
@@ -149,6 +265,9 @@ public struct TurnEnvironment: Sendable {
         self.recognitionBudget = recognitionBudget
         self.reserve = reserve
     }
+
+    /// When a part that was asked within a turn must have answered, so that the turn can still be committed.
+    func partDeadline(_ deadline: ContinuousClock.Instant?) -> ContinuousClock.Instant? { deadline.map { $0 - reserve } }
 
     func recognitionDeadline(_ deadline: ContinuousClock.Instant?) -> ContinuousClock.Instant {
         let own = ContinuousClock.now + recognitionBudget

@@ -65,6 +65,7 @@ struct Chat: AsyncParsableCommand {
         let took = ContinuousClock.now - began
         switch try DialogueCodec.replyResponse(decoding: response.message) {
         case .reply(let reply): show(reply, took)
+        case .agents(_, let messages): for message in messages { print("\(message.agent): \(message.text)") }
         case .failure(_, _, let code, let message): print("     ! \(code): \(message)")
         }
     }

@@ -12,7 +12,7 @@ import ServiceLifecycle
 
 struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Serves kefu.dialogue.v1.Dialogue.",
+        abstract: "Serves kefu.dialogue.v1.Dialogue and, with Redis, kefu.handoff.v1.HandOff.",
         discussion: """
             Every flag is also an environment variable (--recognition-timeout-ms is KEFU_RECOGNITION_TIMEOUT_MS) and a line of the YAML \
             file that --settings names; a flag stands above a variable, and a variable above the file.
@@ -27,6 +27,18 @@ struct Serve: AsyncParsableCommand {
     var redis: String?
     @Option(help: "The folder of the domain: flows, rules, replies. (default: Deploy/domains/ecommerce)")
     var domain: String?
+    @Option(help: "The shop's backend, kefu.actions.v1.Actions: HOST:PORT. (default: none; flows say that the wish is registered)")
+    var actions: String?
+    @Option(help: "The most an action may take, repeated attempts together, in milliseconds. (default: 3000)")
+    var actionsTimeoutMs: String?
+    @Option(help: "The most one attempt of an action may take, in milliseconds. (default: 1000)")
+    var actionsAttemptMs: String?
+    @Option(help: "TensorFlow Serving with a model of small talk: HOST:PORT. (default: none; templates answer)")
+    var chitchat: String?
+    @Option(help: "The most small talk may take, in milliseconds. (default: 250)")
+    var chitchatTimeoutMs: String?
+    @Option(help: "The model of small talk. (default: chitchat)")
+    var chitchatModel: String?
     @Option(help: "How often the domain's folder is looked at for changes, in milliseconds; 0: on SIGHUP only. (default: 2000)")
     var domainPollMs: String?
     @Option(help: "The most a turn may take, in milliseconds. (default: 10000)")
@@ -47,7 +59,9 @@ struct Serve: AsyncParsableCommand {
             flags: [
                 "listen": listen, "understanding": understanding, "redis": redis, "domain": domain, "domain-poll-ms": domainPollMs,
                 "turn-timeout-ms": turnTimeoutMs,
-                "recognition-timeout-ms": recognitionTimeoutMs, "redis-timeout-ms": redisTimeoutMs, "grace-ms": graceMs,
+                "actions": actions, "actions-timeout-ms": actionsTimeoutMs, "actions-attempt-ms": actionsAttemptMs, "chitchat": chitchat,
+                "chitchat-timeout-ms": chitchatTimeoutMs, "chitchat-model": chitchatModel, "recognition-timeout-ms": recognitionTimeoutMs,
+                "redis-timeout-ms": redisTimeoutMs, "grace-ms": graceMs,
                 "log-level": logLevel,
             ], file: settings, environment: Program.environment)
         let logger = Program.logger("dialogue-orchestrator", level: try settings.logLevel())
@@ -69,18 +83,56 @@ struct Serve: AsyncParsableCommand {
         var environment = TurnEnvironment(now: { Program.now() }, newSessionID: { Program.newID() })
         environment.recognitionBudget = try settings.milliseconds("recognition-timeout-ms", default: .seconds(1))
         let (store, storeService) = try store(settings, now: environment.now)
+        var (parts, partChannels) = try parts(settings, domains: domains, queue: queue, logger: logger)
+        // Sessions in this process's memory are for one process; a desk needs them where every orchestrator is.
+        let desk = (store as? RedisSessionStore).map { store in
+            HandOffDesk(store: store, domain: { domains.current }, now: environment.now, newLease: { Program.newID() })
+        }
+        parts.waiting = desk
         let turns = TurnTaker(
-            domains: domains, store: store, recognizer: RemoteRecognizer(channel: understanding), environment: environment)
+            domains: domains, store: store, recognizer: RemoteRecognizer(channel: understanding), parts: parts, environment: environment)
         var configuration = DialogueEndpoint.Configuration()
         configuration.turnTimeout = try settings.milliseconds("turn-timeout-ms", default: .seconds(10))
-        let endpoint = DialogueEndpoint(turns: turns, configuration: configuration)
+        let endpoint = DialogueEndpoint(turns: turns, desk: desk, configuration: configuration)
 
-        let server = try StandardServer(listen: listen, services: [endpoint.service], queue: queue, grace: grace)
+        let server = try StandardServer(
+            listen: listen, services: [endpoint.service] + (desk.map { [HandOffEndpoint(desk: $0).service] } ?? []), queue: queue,
+            grace: grace)
         Program.announce([("grpc", Program.bound(listen, port: server.port))])
         server.health.set(.serving)
         try await Program.run(storeService.map { [$0, reloader, server] } ?? [reloader, server], grace: grace, logger: logger)
-        await understanding.close()
+        for channel in partChannels + [understanding] { await channel.close() }
         await queue.shutdown()
+    }
+
+    /// The shop's backend and the model of small talk, as far as they are configured.
+    private func parts(_ settings: Settings, domains: DomainCatalog, queue: CompletionQueue, logger: Logger) throws -> (
+        OptionalParts, [Channel]
+    ) {
+        var parts = OptionalParts()
+        var channels: [Channel] = []
+        // Both lanes decide themselves what is sent again, and a connection that is away must be tried often.
+        var channel = Channel.Configuration()
+        channel.maximumBackoff = .seconds(2)
+        if let address = settings.string("actions") {
+            var configuration = RemoteActions.Configuration()
+            configuration.timeout = try settings.milliseconds("actions-timeout-ms", default: configuration.timeout)
+            configuration.attemptTimeout = try settings.milliseconds("actions-attempt-ms", default: configuration.attemptTimeout)
+            channels.append(try Channel(address, configuration: channel, queue: queue))
+            parts.actions = RemoteActions(channel: channels[channels.count - 1], configuration: configuration, logger: logger)
+        }
+        if let address = settings.string("chitchat") {
+            var configuration = RemoteChitchat.Configuration()
+            configuration.budget = try settings.milliseconds("chitchat-timeout-ms", default: configuration.budget)
+            configuration.model = settings.string("chitchat-model", default: configuration.model)
+            channels.append(try Channel(address, configuration: channel, queue: queue))
+            let chitchat = RemoteChitchat(
+                channel: channels[channels.count - 1], filter: { domains.current.smallTalk }, configuration: configuration, logger: logger)
+            parts.chitchat = chitchat
+            // Nobody waits for it: without the model templates answer.
+            Task { await chitchat.logStatus() }
+        }
+        return (parts, channels)
     }
 
     private func store(_ settings: Settings, now: @escaping @Sendable () -> Timestamp) throws -> (

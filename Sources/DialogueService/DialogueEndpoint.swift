@@ -15,17 +15,23 @@ public struct DialogueEndpoint: Sendable {
         public var turnTimeout: Duration = .seconds(10)
         /// How many messages of one `Converse` stream may be waiting or under way.
         public var messagesPerStream = 64
+        /// How often a `Converse` stream looks for what agents said to its customers that were handed to a person.
+        public var deskInterval: Duration = .milliseconds(500)
 
         /// The defaults.
         public init() {}
     }
 
     private let turns: TurnTaker
+    private let desk: HandOffDesk?
     private let configuration: Configuration
 
     /// An endpoint over a turn taker.
-    public init(turns: TurnTaker, configuration: Configuration = Configuration()) {
+    ///
+    /// - Parameter desk: The desk whose agents' words streams bring; nil: there is none.
+    public init(turns: TurnTaker, desk: HandOffDesk? = nil, configuration: Configuration = Configuration()) {
         self.turns = turns
+        self.desk = desk
         self.configuration = configuration
     }
 
@@ -41,9 +47,13 @@ public struct DialogueEndpoint: Sendable {
                     }
                 },
                 .streaming("Converse") { [self] requests, responses, context in
-                    try await answerSideBySide(
-                        requests, responses, limit: configuration.messagesPerStream,
-                        decode: { DialogueCodec.replyRequest(decoding: $0) }, lane: { $0.uid }, respond: { await converse($0, context) })
+                    let watch = DeskWatch(desk: desk, interval: configuration.deskInterval)
+                    try await watch.during(responses) {
+                        try await answerSideBySide(
+                            requests, responses, limit: configuration.messagesPerStream,
+                            decode: { DialogueCodec.replyRequest(decoding: $0) }, lane: { $0.uid },
+                            respond: { await converse($0, watch, context) })
+                    }
                 },
                 .unary("GetSession") { [self] request, context in
                     try await status { () throws(ConversationError) in
@@ -61,9 +71,11 @@ public struct DialogueEndpoint: Sendable {
     }
 
     /// Answers one message of a stream. Its deadline is the turn's own: a stream's deadline says how long the stream may live.
-    private func converse(_ incoming: DialogueCodec.Incoming, _ context: ServerContext) async -> [UInt8] {
+    private func converse(_ incoming: DialogueCodec.Incoming, _ watch: DeskWatch, _ context: ServerContext) async -> [UInt8] {
         do throws(ConversationError) {
-            return DialogueCodec.replyResponse(try await turns.reply(to: incoming.message.get(), deadline: deadline(context)))
+            let reply = try await turns.reply(to: incoming.message.get(), deadline: deadline(context))
+            watch.note(reply)
+            return DialogueCodec.replyResponse(reply)
         } catch {
             return DialogueCodec.replyResponse(
                 uid: incoming.uid, seq: incoming.seq, failure: error, code: RPCError.Code(error.code).rawValue)

@@ -6,11 +6,12 @@ import Wire
 /// Keeps each session in one Redis hash, `chat:{uid}` (the braces are literal: a Redis Cluster hash tag).
 ///
 /// Fields: `schema` (the form of the others), `id` and `version` (what a commit must expect), `commit` (the token of the last commit),
-/// `state` (a `kefu.store.v1.SessionState`), and `reply:0` to `reply:15` (the last replies as `kefu.dialogue.v1.ReplyResponse`). Its size is
-/// bounded whatever the session's age, and its time to live starts anew at every commit.
+/// `state` (a `kefu.store.v1.SessionState`), `reply:0` to `reply:15` (the last replies as `kefu.dialogue.v1.ReplyResponse`), `query:0` to
+/// `query:15` (the messages they answer), `recent` (the last lines, for small talk), and what ``HandOffDesk`` writes: `handed_off`, `since`, `reason`,
+/// `agent`, `lease`, `until`, `number`, `outbox`. Its size is bounded whatever the session's age, and its time to live starts anew at every commit.
 public struct RedisSessionStore: SessionStore {
     private static let schema = "1"
-    private let client: RedisClient
+    let client: RedisClient
     private let newToken: @Sendable () -> UInt64
 
     /// A store over a client.
@@ -25,17 +26,20 @@ public struct RedisSessionStore: SessionStore {
     /// was expected. A commit that is already there (its answer was lost, and it was sent again) returns 1 and writes nothing.
     private static let commitScript = RedisScript(
         """
-        local now = redis.call('HMGET', KEYS[1], 'schema', 'id', 'version', 'state', 'commit')
-        if now[5] == ARGV[3] then return 1 end
-        if (now[2] or '') ~= ARGV[1] or (now[3] or '') ~= ARGV[2] then return {now[1], now[2], now[3], now[4]} end
-        redis.call('HSET', KEYS[1], 'schema', ARGV[4], 'id', ARGV[5], 'version', ARGV[6], 'commit', ARGV[3], 'state', ARGV[7], ARGV[8], ARGV[9])
-        redis.call('PEXPIRE', KEYS[1], ARGV[10])
+        local now = redis.call('HMGET', KEYS[1], 'schema', 'id', 'version', 'state', 'recent', 'until', 'outbox', 'commit')
+        if now[8] == ARGV[3] then return 1 end
+        if (now[2] or '') ~= ARGV[1] or (now[3] or '') ~= ARGV[2] then
+            return {now[1], now[2], now[3], now[4], now[5], now[6], now[7]}
+        end
+        redis.call('HSET', KEYS[1], 'commit', ARGV[3], unpack(ARGV, 6))
+        if ARGV[5] ~= '0' then redis.call('HSET', KEYS[1], 'outbox', string.sub(now[7] or '', ARGV[5] + 1)) end
+        redis.call('PEXPIRE', KEYS[1], ARGV[4])
         return 1
         """)
 
     /// The session of a user, and the version to commit against.
     public func load(_ uid: UserID, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> VersionedSession? {
-        let fields = try await send(["HMGET", key(uid), "schema", "id", "version", "state"], deadline)
+        let fields = try await send(["HMGET", Self.key(uid), "schema", "id", "version", "state", "recent", "until", "outbox"], deadline)
         return try session(fields, of: uid)
     }
 
@@ -43,7 +47,7 @@ public struct RedisSessionStore: SessionStore {
     public func reply(_ uid: UserID, seq: UInt64, position: Int, deadline: ContinuousClock.Instant?) async throws(ConversationError)
         -> Reply?
     {
-        guard let bytes = try await send(["HGET", key(uid), RedisBytes("reply:\(position)")], deadline).bytes else { return nil }
+        guard let bytes = try await send(["HGET", Self.key(uid), RedisBytes("reply:\(position)")], deadline).bytes else { return nil }
         guard
             case .reply(let reply) = try stored({ () throws(ConversationError) in try DialogueCodec.replyResponse(decoding: bytes) }, uid),
             reply.seq == seq
@@ -56,17 +60,41 @@ public struct RedisSessionStore: SessionStore {
         async throws(ConversationError) -> CommitResult
     {
         let uid = commit.session.uid
-        let arguments: [RedisBytes] = [
-            RedisBytes(expected?.sessionID ?? ""), RedisBytes(expected.map { "\($0.number)" } ?? ""), RedisBytes("\(newToken())"),
-            RedisBytes(Self.schema), RedisBytes(commit.session.id), RedisBytes("\((expected?.number ?? 0) + 1)"),
-            RedisBytes(SessionCodec.state(commit.session)), RedisBytes("reply:\(commit.position)"),
-            RedisBytes(DialogueCodec.replyResponse(commit.reply)), RedisBytes("\(commit.session.timeToLive.milliseconds)"),
+        var fields: [RedisBytes] = [
+            "schema", RedisBytes(Self.schema), "id", RedisBytes(commit.session.id), "version", RedisBytes((expected?.number ?? 0) + 1),
+            "state", RedisBytes(SessionCodec.state(commit.session)), "handed_off", commit.session.handedOff ? "1" : "0",
         ]
+        if let reply = commit.reply {
+            fields += [
+                "reply:\(commit.position)", RedisBytes(DialogueCodec.replyResponse(reply)),
+                "query:\(commit.position)", RedisBytes(DeskCodec.query(commit.query, seq: reply.seq)),
+            ]
+        }
+        if !commit.recent.isEmpty { fields += ["recent", RedisBytes(DeskCodec.recent(commit.recent))] }
+        if let reason = commit.handOff {
+            fields += ["reason", RedisBytes(reason.word), "since", RedisBytes(commit.session.updatedAt.milliseconds)]
+        }
+        return try await write(
+            fields, uid: uid, expected: expected, timeToLive: commit.session.timeToLive, outboxLength: commit.outboxLength,
+            deadline: deadline)
+    }
+
+    /// Writes fields in one step, if what is stored is still `expected`. A write whose answer was lost is sent again, until the deadline: it is
+    /// written once.
+    func write(
+        _ fields: [RedisBytes], uid: UserID, expected: SessionVersion?, timeToLive: Duration, outboxLength: Int,
+        deadline: ContinuousClock.Instant?
+    ) async throws(ConversationError) -> CommitResult {
+        let arguments: [RedisBytes] =
+            [
+                RedisBytes(expected?.sessionID ?? ""), RedisBytes(expected.map { "\($0.number)" } ?? ""), RedisBytes(newToken()),
+                RedisBytes(timeToLive.milliseconds), RedisBytes(outboxLength),
+            ] + fields
         while true {
             let answer: RedisValue
             do throws(RedisError) {
                 answer = try await client.evaluate(
-                    Self.commitScript, keys: [key(uid)], arguments: arguments, deadline: commandDeadline(deadline))
+                    Self.commitScript, keys: [Self.key(uid)], arguments: arguments, deadline: commandDeadline(deadline))
             } catch {
                 guard error.mayHaveRun, !Task.isCancelled, let deadline, deadline > .now else { throw Self.failure(error) }
                 continue
@@ -78,18 +106,18 @@ public struct RedisSessionStore: SessionStore {
 
     /// The time that is left to the session of a user.
     public func timeLeft(_ uid: UserID, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> Duration? {
-        guard case .integer(let milliseconds) = try await send(["PTTL", key(uid)], deadline), milliseconds >= 0 else { return nil }
+        guard case .integer(let milliseconds) = try await send(["PTTL", Self.key(uid)], deadline), milliseconds >= 0 else { return nil }
         return .milliseconds(milliseconds)
     }
 
     /// Drops a session.
     public func end(_ uid: UserID, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> Bool {
-        try await send(["UNLINK", key(uid)], deadline) == .integer(1)
+        try await send(["UNLINK", Self.key(uid)], deadline) == .integer(1)
     }
 
-    private func key(_ uid: UserID) -> RedisBytes { RedisBytes("chat:{\(uid.string)}") }
+    static func key(_ uid: UserID) -> RedisBytes { RedisBytes("chat:{\(uid.string)}") }
 
-    private func send(_ command: [RedisBytes], _ deadline: ContinuousClock.Instant?) async throws(ConversationError) -> RedisValue {
+    func send(_ command: [RedisBytes], _ deadline: ContinuousClock.Instant?) async throws(ConversationError) -> RedisValue {
         do throws(RedisError) {
             return try await client.send(command, deadline: commandDeadline(deadline))
         } catch {
@@ -98,15 +126,15 @@ public struct RedisSessionStore: SessionStore {
     }
 
     /// A command has the client's time-out, and no more than what is left of the turn: a Redis that is away is told of in time.
-    private func commandDeadline(_ deadline: ContinuousClock.Instant?) -> ContinuousClock.Instant {
+    func commandDeadline(_ deadline: ContinuousClock.Instant?) -> ContinuousClock.Instant {
         let own = ContinuousClock.now + client.configuration.commandTimeout
         return deadline.map { min($0, own) } ?? own
     }
 
-    /// The session in the fields schema, id, version and state; nil where there is none.
-    private func session(_ fields: RedisValue, of uid: UserID) throws(ConversationError) -> VersionedSession? {
-        guard case .array(let values) = fields, values.count == 4 else {
-            throw ConversationError(.internalError, "Redis answered \(fields) where four fields of a session were expected")
+    /// The session in the fields schema, id, version, state, recent, until and outbox; nil where there is none.
+    func session(_ fields: RedisValue, of uid: UserID) throws(ConversationError) -> VersionedSession? {
+        guard case .array(let values) = fields, values.count == 7 else {
+            throw ConversationError(.internalError, "Redis answered \(fields) where seven fields of a session were expected")
         }
         guard let schema = values[0].string, let id = values[1].string, let number = values[2].string.flatMap(UInt64.init),
             let state = values[3].bytes
@@ -116,11 +144,20 @@ public struct RedisSessionStore: SessionStore {
                 .internalError, "the session of uid \"\(uid.string)\" is of schema \(schema), and this version reads schema \(Self.schema)")
         }
         let session = try stored({ () throws(ConversationError) in try SessionCodec.session(decoding: state, uid: uid) }, uid)
-        return VersionedSession(session: session, version: SessionVersion(sessionID: id, number: number))
+        var loaded = VersionedSession(session: session, version: SessionVersion(sessionID: id, number: number))
+        if let recent = values[4].bytes {
+            loaded.recent = try stored({ () throws(ConversationError) in try DeskCodec.recent(decoding: recent) }, uid)
+        }
+        loaded.claimedUntil = values[5].string.flatMap { Int64($0) }.map(Timestamp.init(milliseconds:))
+        if let outbox = values[6].bytes, !outbox.isEmpty {
+            let messages = try stored({ () throws(ConversationError) in try DeskCodec.outbox(decoding: outbox) }, uid)
+            loaded.outbox = Outbox(messages: messages, length: outbox.count)
+        }
+        return loaded
     }
 
     /// What is read from the store is our own: where it cannot be read, the caller is not to blame.
-    private func stored<R>(_ read: () throws(ConversationError) -> R, _ uid: UserID) throws(ConversationError) -> R {
+    func stored<R>(_ read: () throws(ConversationError) -> R, _ uid: UserID) throws(ConversationError) -> R {
         do throws(ConversationError) {
             return try read()
         } catch {
@@ -128,7 +165,7 @@ public struct RedisSessionStore: SessionStore {
         }
     }
 
-    private static func failure(_ error: RedisError) -> ConversationError {
+    static func failure(_ error: RedisError) -> ConversationError {
         switch error.code {
         case .cancelled: ConversationError(.cancelled, "the caller no longer waits")
         case .overloaded: ConversationError(.resourceExhausted, "the session store has too much to do", retryAfter: .milliseconds(100))
@@ -137,6 +174,17 @@ public struct RedisSessionStore: SessionStore {
     }
 }
 
+extension HandOffReason {
+    /// The reason in one word, as agents read it.
+    var word: String {
+        switch self {
+        case .rule(let name): "rule:\(name)"
+        case .accepted: "accepted"
+        case .failedAction(let name): "action:\(name)"
+        }
+    }
+}
+
 extension Duration {
-    fileprivate var milliseconds: Int64 { components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000 }
+    var milliseconds: Int64 { components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000 }
 }

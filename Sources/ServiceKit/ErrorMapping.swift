@@ -19,6 +19,8 @@ extension RPCError.Code {
         switch code {
         case .invalidArgument: self = .invalidArgument
         case .notFound: self = .notFound
+        case .alreadyExists: self = .alreadyExists
+        case .failedPrecondition: self = .failedPrecondition
         case .aborted: self = .aborted
         case .resourceExhausted: self = .resourceExhausted
         case .deadlineExceeded: self = .deadlineExceeded

@@ -97,6 +97,8 @@ public enum DialogueCodec {
             response.degraded = reply.degradedParts.isEmpty ? 0 : 1
             response.n_degraded_parts = reply.degradedParts.count
             response.degraded_parts = arena.texts(reply.degradedParts)
+            response.n_agent_messages = reply.agentMessages.count
+            response.agent_messages = arena.messages(reply.agentMessages, wire)
         }
     }
 
@@ -115,10 +117,25 @@ public enum DialogueCodec {
         }
     }
 
+    /// Writes the `ReplyResponse` that brings what agents said without a message of the customer.
+    public static func replyResponse(uid: UserID, agentMessages: [AgentMessage]) -> [UInt8] {
+        packed(
+            kefu__dialogue__v1__reply_response__init, size: kefu__dialogue__v1__reply_response__get_packed_size,
+            pack: kefu__dialogue__v1__reply_response__pack
+        ) { response, arena in
+            response.uid = arena.text(uid.string)
+            response.source = wire(.handoff)
+            response.n_agent_messages = agentMessages.count
+            response.agent_messages = arena.messages(agentMessages, wire)
+        }
+    }
+
     /// What a `ReplyResponse` holds.
     public enum Response: Sendable, Hashable {
         /// The message was answered.
         case reply(Reply)
+        /// Agents said something, and no message is answered.
+        case agents(uid: String, messages: [AgentMessage])
         /// The message failed, and the stream goes on: the google.rpc.Code and the message.
         case failure(uid: String, seq: UInt64, code: Int, message: String)
     }
@@ -133,7 +150,9 @@ public enum DialogueCodec {
             if let error = response.error?.pointee {
                 return .failure(uid: uid, seq: response.seq, code: Int(error.code), message: try text(error.message, "error.message"))
             }
+            let agentMessages = try each(response.agent_messages, response.n_agent_messages, agentMessage)
             guard let wireSession = response.session?.pointee else {
+                if response.seq == 0, !agentMessages.isEmpty { return .agents(uid: uid, messages: agentMessages) }
                 throw ConversationError(.internalError, "a ReplyResponse without session and without error")
             }
             var recognition: RecognitionSummary?
@@ -142,7 +161,8 @@ public enum DialogueCodec {
                 Reply(
                     uid: try UserID(uid), seq: response.seq, text: try text(response.reply, "reply"), source: source(response.source),
                     recognition: recognition, session: try snapshot(wireSession), replayed: response.replayed != 0,
-                    degradedParts: try texts(response.degraded_parts, response.n_degraded_parts, "degraded_parts")))
+                    degradedParts: try texts(response.degraded_parts, response.n_degraded_parts, "degraded_parts"),
+                    agentMessages: agentMessages))
         }
     }
 
@@ -256,6 +276,21 @@ private func turn(_ message: Kefu__Dialogue__V1__Turn) throws(ConversationError)
     Turn(
         seq: message.seq, intent: try text(message.intent, "turn.intent"), confidence: message.confidence,
         at: Timestamp(milliseconds: message.at_ms), source: source(message.source))
+}
+
+func wire(_ message: AgentMessage, _ arena: inout Arena) -> Kefu__Dialogue__V1__AgentMessage {
+    var wire: Kefu__Dialogue__V1__AgentMessage = initial(kefu__dialogue__v1__agent_message__init)
+    wire.id = arena.text(message.id)
+    wire.agent = arena.text(message.agent)
+    wire.text = arena.text(message.text)
+    wire.at_ms = message.at.milliseconds
+    return wire
+}
+
+func agentMessage(_ message: Kefu__Dialogue__V1__AgentMessage) throws(ConversationError) -> AgentMessage {
+    AgentMessage(
+        id: try text(message.id, "agent_message.id"), agent: try text(message.agent, "agent_message.agent"),
+        text: try text(message.text, "agent_message.text"), at: Timestamp(milliseconds: message.at_ms))
 }
 
 func wire(_ source: ReplySource) -> Kefu__Dialogue__V1__ReplySource {

@@ -97,6 +97,51 @@ void   kefu__dialogue__v1__reply_response__free_unpacked
   assert(message->base.descriptor == &kefu__dialogue__v1__reply_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   kefu__dialogue__v1__agent_message__init
+                     (Kefu__Dialogue__V1__AgentMessage         *message)
+{
+  static const Kefu__Dialogue__V1__AgentMessage init_value = KEFU__DIALOGUE__V1__AGENT_MESSAGE__INIT;
+  *message = init_value;
+}
+size_t kefu__dialogue__v1__agent_message__get_packed_size
+                     (const Kefu__Dialogue__V1__AgentMessage *message)
+{
+  assert(message->base.descriptor == &kefu__dialogue__v1__agent_message__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t kefu__dialogue__v1__agent_message__pack
+                     (const Kefu__Dialogue__V1__AgentMessage *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &kefu__dialogue__v1__agent_message__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t kefu__dialogue__v1__agent_message__pack_to_buffer
+                     (const Kefu__Dialogue__V1__AgentMessage *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &kefu__dialogue__v1__agent_message__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Kefu__Dialogue__V1__AgentMessage *
+       kefu__dialogue__v1__agent_message__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Kefu__Dialogue__V1__AgentMessage *)
+     protobuf_c_message_unpack (&kefu__dialogue__v1__agent_message__descriptor,
+                                allocator, len, data);
+}
+void   kefu__dialogue__v1__agent_message__free_unpacked
+                     (Kefu__Dialogue__V1__AgentMessage *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &kefu__dialogue__v1__agent_message__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   kefu__dialogue__v1__recognition__init
                      (Kefu__Dialogue__V1__Recognition         *message)
 {
@@ -521,7 +566,7 @@ const ProtobufCMessageDescriptor kefu__dialogue__v1__reply_request__descriptor =
   (ProtobufCMessageInit) kefu__dialogue__v1__reply_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor kefu__dialogue__v1__reply_response__field_descriptors[10] =
+static const ProtobufCFieldDescriptor kefu__dialogue__v1__reply_response__field_descriptors[11] =
 {
   {
     "uid",
@@ -643,8 +688,21 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__reply_response__field_
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "agent_messages",
+    11,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Kefu__Dialogue__V1__ReplyResponse, n_agent_messages),
+    offsetof(Kefu__Dialogue__V1__ReplyResponse, agent_messages),
+    &kefu__dialogue__v1__agent_message__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned kefu__dialogue__v1__reply_response__field_indices_by_name[] = {
+  10,   /* field[10] = agent_messages */
   7,   /* field[7] = degraded */
   8,   /* field[8] = degraded_parts */
   9,   /* field[9] = error */
@@ -659,7 +717,7 @@ static const unsigned kefu__dialogue__v1__reply_response__field_indices_by_name[
 static const ProtobufCIntRange kefu__dialogue__v1__reply_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 0, 11 }
 };
 const ProtobufCMessageDescriptor kefu__dialogue__v1__reply_response__descriptor =
 {
@@ -669,11 +727,88 @@ const ProtobufCMessageDescriptor kefu__dialogue__v1__reply_response__descriptor 
   "Kefu__Dialogue__V1__ReplyResponse",
   "kefu.dialogue.v1",
   sizeof(Kefu__Dialogue__V1__ReplyResponse),
-  10,
+  11,
   kefu__dialogue__v1__reply_response__field_descriptors,
   kefu__dialogue__v1__reply_response__field_indices_by_name,
   1,  kefu__dialogue__v1__reply_response__number_ranges,
   (ProtobufCMessageInit) kefu__dialogue__v1__reply_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor kefu__dialogue__v1__agent_message__field_descriptors[4] =
+{
+  {
+    "id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Kefu__Dialogue__V1__AgentMessage, id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "agent",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Kefu__Dialogue__V1__AgentMessage, agent),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "text",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Kefu__Dialogue__V1__AgentMessage, text),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "at_ms",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Kefu__Dialogue__V1__AgentMessage, at_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned kefu__dialogue__v1__agent_message__field_indices_by_name[] = {
+  1,   /* field[1] = agent */
+  3,   /* field[3] = at_ms */
+  0,   /* field[0] = id */
+  2,   /* field[2] = text */
+};
+static const ProtobufCIntRange kefu__dialogue__v1__agent_message__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor kefu__dialogue__v1__agent_message__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "kefu.dialogue.v1.AgentMessage",
+  "AgentMessage",
+  "Kefu__Dialogue__V1__AgentMessage",
+  "kefu.dialogue.v1",
+  sizeof(Kefu__Dialogue__V1__AgentMessage),
+  4,
+  kefu__dialogue__v1__agent_message__field_descriptors,
+  kefu__dialogue__v1__agent_message__field_indices_by_name,
+  1,  kefu__dialogue__v1__agent_message__number_ranges,
+  (ProtobufCMessageInit) kefu__dialogue__v1__agent_message__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor kefu__dialogue__v1__recognition__field_descriptors[5] =

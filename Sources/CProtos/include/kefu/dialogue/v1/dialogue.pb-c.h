@@ -17,6 +17,7 @@ PROTOBUF_C__BEGIN_DECLS
 
 typedef struct Kefu__Dialogue__V1__ReplyRequest Kefu__Dialogue__V1__ReplyRequest;
 typedef struct Kefu__Dialogue__V1__ReplyResponse Kefu__Dialogue__V1__ReplyResponse;
+typedef struct Kefu__Dialogue__V1__AgentMessage Kefu__Dialogue__V1__AgentMessage;
 typedef struct Kefu__Dialogue__V1__Recognition Kefu__Dialogue__V1__Recognition;
 typedef struct Kefu__Dialogue__V1__SlotValue Kefu__Dialogue__V1__SlotValue;
 typedef struct Kefu__Dialogue__V1__Session Kefu__Dialogue__V1__Session;
@@ -109,10 +110,39 @@ struct  Kefu__Dialogue__V1__ReplyResponse
    * on Converse only
    */
   Kefu__Dialogue__V1__Error *error;
+  /*
+   * What agents said since the reply before, where a person has taken over; `reply` is then empty while an agent has the session. A Converse stream
+   * brings them at once, in a response of their own whose seq is 0 and which has no session; the next reply brings them once more (a stream may break
+   * before they are read): a client shows each `id` once.
+   */
+  size_t n_agent_messages;
+  Kefu__Dialogue__V1__AgentMessage **agent_messages;
 };
 #define KEFU__DIALOGUE__V1__REPLY_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__dialogue__v1__reply_response__descriptor) \
-    , {0,NULL}, 0, {0,NULL}, KEFU__DIALOGUE__V1__REPLY_SOURCE__REPLY_SOURCE_UNSPECIFIED, NULL, NULL, 0, 0, 0,NULL, NULL }
+    , {0,NULL}, 0, {0,NULL}, KEFU__DIALOGUE__V1__REPLY_SOURCE__REPLY_SOURCE_UNSPECIFIED, NULL, NULL, 0, 0, 0,NULL, NULL, 0,NULL }
+
+
+/*
+ * What a person said to the customer.
+ */
+struct  Kefu__Dialogue__V1__AgentMessage
+{
+  ProtobufCMessage base;
+  /*
+   * the same message has the same id wherever it comes
+   */
+  ProtobufCBinaryData id;
+  ProtobufCBinaryData agent;
+  ProtobufCBinaryData text;
+  /*
+   * Unix time
+   */
+  int64_t at_ms;
+};
+#define KEFU__DIALOGUE__V1__AGENT_MESSAGE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&kefu__dialogue__v1__agent_message__descriptor) \
+    , {0,NULL}, {0,NULL}, {0,NULL}, 0 }
 
 
 struct  Kefu__Dialogue__V1__Recognition
@@ -295,6 +325,25 @@ Kefu__Dialogue__V1__ReplyResponse *
 void   kefu__dialogue__v1__reply_response__free_unpacked
                      (Kefu__Dialogue__V1__ReplyResponse *message,
                       ProtobufCAllocator *allocator);
+/* Kefu__Dialogue__V1__AgentMessage methods */
+void   kefu__dialogue__v1__agent_message__init
+                     (Kefu__Dialogue__V1__AgentMessage         *message);
+size_t kefu__dialogue__v1__agent_message__get_packed_size
+                     (const Kefu__Dialogue__V1__AgentMessage   *message);
+size_t kefu__dialogue__v1__agent_message__pack
+                     (const Kefu__Dialogue__V1__AgentMessage   *message,
+                      uint8_t             *out);
+size_t kefu__dialogue__v1__agent_message__pack_to_buffer
+                     (const Kefu__Dialogue__V1__AgentMessage   *message,
+                      ProtobufCBuffer     *buffer);
+Kefu__Dialogue__V1__AgentMessage *
+       kefu__dialogue__v1__agent_message__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   kefu__dialogue__v1__agent_message__free_unpacked
+                     (Kefu__Dialogue__V1__AgentMessage *message,
+                      ProtobufCAllocator *allocator);
 /* Kefu__Dialogue__V1__Recognition methods */
 void   kefu__dialogue__v1__recognition__init
                      (Kefu__Dialogue__V1__Recognition         *message);
@@ -455,6 +504,9 @@ typedef void (*Kefu__Dialogue__V1__ReplyRequest_Closure)
 typedef void (*Kefu__Dialogue__V1__ReplyResponse_Closure)
                  (const Kefu__Dialogue__V1__ReplyResponse *message,
                   void *closure_data);
+typedef void (*Kefu__Dialogue__V1__AgentMessage_Closure)
+                 (const Kefu__Dialogue__V1__AgentMessage *message,
+                  void *closure_data);
 typedef void (*Kefu__Dialogue__V1__Recognition_Closure)
                  (const Kefu__Dialogue__V1__Recognition *message,
                   void *closure_data);
@@ -536,6 +588,7 @@ void kefu__dialogue__v1__dialogue__end_session(ProtobufCService *service,
 extern const ProtobufCEnumDescriptor    kefu__dialogue__v1__reply_source__descriptor;
 extern const ProtobufCMessageDescriptor kefu__dialogue__v1__reply_request__descriptor;
 extern const ProtobufCMessageDescriptor kefu__dialogue__v1__reply_response__descriptor;
+extern const ProtobufCMessageDescriptor kefu__dialogue__v1__agent_message__descriptor;
 extern const ProtobufCMessageDescriptor kefu__dialogue__v1__recognition__descriptor;
 extern const ProtobufCMessageDescriptor kefu__dialogue__v1__slot_value__descriptor;
 extern const ProtobufCMessageDescriptor kefu__dialogue__v1__session__descriptor;

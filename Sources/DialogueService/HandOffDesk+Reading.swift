@@ -1,0 +1,59 @@
+public import Conversation
+import Dialogue
+import Redis
+import Wire
+
+extension HandOffDesk {
+    /// A session as an agent reads it; nil where there is none.
+    ///
+    /// - Parameter masked: Whether the values of sensitive slots are masked.
+    public func read(_ uid: UserID, masked: Bool, _ deadline: ContinuousClock.Instant?) async throws(ConversationError)
+        -> HandedOffConversation?
+    {
+        let positions = 0..<AnsweredSequence.limit
+        let names: [RedisBytes] =
+            ["schema", "id", "version", "state", "recent", "until", "outbox", "since", "reason"] + positions.map { "reply:\($0)" }
+            + positions.map { "query:\($0)" }
+        guard let values = try await store.send(["HMGET", RedisSessionStore.key(uid)] + names, deadline).array, values.count == names.count,
+            let loaded = try store.session(.array(Array(values.prefix(7))), of: uid)
+        else { return nil }
+        let session = loaded.session
+        let domain = domain()
+
+        var replies: [UInt64: Reply] = [:]
+        var queries: [UInt64: String] = [:]
+        for position in positions {
+            if let bytes = values[9 + position].bytes,
+                case .reply(let reply) = try store.stored(
+                    { () throws(ConversationError) in try DialogueCodec.replyResponse(decoding: bytes) }, uid)
+            {
+                replies[reply.seq] = reply
+            }
+            if let bytes = values[9 + positions.count + position].bytes {
+                let query = try store.stored({ () throws(ConversationError) in try DeskCodec.query(decoding: bytes) }, uid)
+                queries[query.seq] = query.text
+            }
+        }
+        let turns = session.history.map { turn in
+            Exchange(
+                seq: turn.seq, query: queries[turn.seq] ?? "", reply: replies[turn.seq]?.text ?? "",
+                intent: turn.intent.isEmpty ? nil : Intent(name: turn.intent, confidence: turn.confidence), at: turn.at,
+                source: turn.source,
+                agentMessages: replies[turn.seq]?.agentMessages ?? [])
+        }
+        let slots = session.slots.values.sorted { $0.name < $1.name }.map { slot in
+            var shown = slot
+            if masked {
+                shown.value = domain.masked(slot)
+                if shown.value != slot.value { shown.normalized = shown.value }
+            }
+            return HandedOffConversation.Slot(value: shown, label: domain.label(ofSlot: slot.name))
+        }
+        let flow = session.flows.last?.name
+        return HandedOffConversation(
+            uid: uid, sessionID: session.id,
+            waitingSince: values[7].string.flatMap { Int64($0) }.map(Timestamp.init(milliseconds:)) ?? session.updatedAt,
+            reason: values[8].string ?? "", flow: flow, flowTitle: flow.map(domain.title(ofFlow:)),
+            suspendedFlows: session.flows.dropLast().map(\.name), slots: slots, turns: turns, unseen: loaded.outbox.messages)
+    }
+}
