@@ -65,7 +65,7 @@ def _align(options: argparse.Namespace, _: list[str]) -> int:
     vocabulary.write_text("".join(token + "\n" for token in start.tokens), encoding="utf-8")
     file = E5File(packaged_file())
     words = sorted({*chinese_words(file), *(read_words(options.words) if options.words else [])})
-    print(f"{len(texts)} texts, {len(words)} words; {start.sizes.layers} layers of {start.sizes.hidden} learn from all {file.layers} of e5", flush=True)
+    print(f"{len(texts)} texts, {len(words)} words; {start.sizes.layers} layers learn from all {file.layers} of e5", flush=True)
     machine = (options.precision, options.seed)
     encoder = align(start, texts, words, file, vocabulary, options.epochs, options.batch, options.rate, *machine)
     write_encoder(options.output, encoder, start)
@@ -138,7 +138,8 @@ def _evaluate(options: argparse.Namespace, _: list[str]) -> int:
     print(describe(figures, options.worst))
     apart = out_of_scope(examples, guesses, options.out_of_scope)
     if apart.recall is not None:
-        print(f"out of scope       {apart.recall:.2%} of '{options.out_of_scope}' found, {apart.false_alarms or 0:.2%} of the others taken for it")
+        alarms = f"{apart.false_alarms or 0:.2%} of the others taken for it"
+        print(f"out of scope       {apart.recall:.2%} of '{options.out_of_scope}' found, {alarms}")
     temperature = bundle.manifest["temperature"]
     logits = torch.stack([p.logits for p in predictions])
     targets = torch.tensor([bundle.schema.intents.index(e.intent) for e in examples])
@@ -209,7 +210,7 @@ def _frontier(options: argparse.Namespace, _: list[str]) -> int:
     _, (examples,) = _read([options.file], standard.schema)
     if light.schema != standard.schema:
         raise ValueError(f"{options.light}: other intents or slots than {options.standard}")
-    points = frontier(light, standard, examples, options.batch, options.seconds)
+    points = frontier(light, standard, examples, options.batch, options.seconds, options.labels)
     print(table(points))
     chosen = default_threshold(points, options.loss, options.cost)
     wanted = f"at most {options.loss:.1%} below the standard model at no more than {options.cost:.0%} of its CPU time"
@@ -266,7 +267,7 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check-data", help="check annotated files against a schema and each other, and count")
     check.add_argument("files", nargs="+", type=Path)
-    check.add_argument("--held-out", nargs="+", type=Path, default=[], help="files that must share no text with the others, not even nearly")
+    check.add_argument("--held-out", nargs="+", type=Path, default=[], help="files whose texts must not be in the others, not even nearly")
     check.add_argument("--schema", default="schema.yaml", help="a YAML file, or auto")
     check.set_defaults(run_command=_check_data)
 
@@ -337,6 +338,7 @@ def _parser() -> argparse.ArgumentParser:
     edge.add_argument("--standard", type=Path, required=True, help="a bundle")
     edge.add_argument("--batch", type=int, default=8, help="utterances in a forward pass, where CPU time is measured")
     edge.add_argument("--seconds", type=float, default=10.0, help="CPU time spent on measuring each bundle")
+    edge.add_argument("--labels", type=float, default=0.0, help="least probability of each word's label for the light model to answer")
     edge.add_argument("--loss", type=float, default=0.005, help="accuracy that the cascade may lose to the standard model")
     edge.add_argument("--cost", type=float, default=0.4, help="share of the standard model's CPU time that the cascade may take")
     edge.add_argument("--plot", type=Path, help="a PNG file")
@@ -366,7 +368,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--schema", default="schema.yaml", help="a YAML file, or auto: intents and slots as the data has them")
     parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints and figures")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
-    parser.add_argument("--encoder", default="e5", help="e5, e5:FILE, random, e5-words, hub:OWNER/NAME, run:FOLDER, or a BERT checkpoint's folder")
+    parser.add_argument("--encoder", default="e5", help="e5, e5:FILE, random, e5-words, hub:OWNER/NAME, run:FOLDER, or a BERT folder")
     parser.add_argument("--vocabulary", type=Path, help="a vocab.txt for e5 or random, in place of the built-in one")
     parser.add_argument("--layers", type=int, default=0, help="the first layers of the encoder; 0: all (random: 4)")
     for name, value in (("hidden", 384), ("heads", 12), ("feed-forward", 1536), ("positions", 512)):

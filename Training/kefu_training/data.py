@@ -243,7 +243,8 @@ def find_near_duplicates(files: list[list[Example]], held_out: list[Example]) ->
         key = bare(example.text)
         first = seen.get(key)
         if first is not None and key.strip("#"):
-            problems.append(f"{example.origin}: near-duplicate: '{example.text}' is '{first.text}' at {first.origin} but for digits or marks")
+            same = f"'{example.text}' is '{first.text}' at {first.origin} but for digits or marks"
+            problems.append(f"{example.origin}: near-duplicate: {same}")
     return problems
 
 

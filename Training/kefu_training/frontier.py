@@ -30,8 +30,12 @@ class Point:
     sentence_accuracy: float
 
 
-def frontier(light: Bundle, standard: Bundle, examples: Sequence[Example], batch: int, seconds: float) -> list[Point]:
-    """The models alone, light first, then the cascade at each of ``THRESHOLDS``."""
+def frontier(light: Bundle, standard: Bundle, examples: Sequence[Example], batch: int, seconds: float, labels: float) -> list[Point]:
+    """The models alone, light first, then the cascade at each of ``THRESHOLDS``.
+
+    The light model's answer is taken where its calibrated confidence in the intent reaches the threshold, and the probability of each
+    word's label reaches ``labels``.
+    """
     texts = [e.text for e in examples]
     answers = [predict(b.model, b.tokenizer, b.schema, texts) for b in (light, standard)]
     costs = [milliseconds_an_utterance(b, texts, batch, seconds) for b in (light, standard)]
@@ -41,14 +45,15 @@ def frontier(light: Bundle, standard: Bundle, examples: Sequence[Example], batch
         _point("standard", None, 1.0, costs[1], examples, answers[1]),
     ]
     for threshold in THRESHOLDS:
-        chosen = [a if c >= threshold else b for a, b, c in zip(*answers, confidence)]
-        share = sum(c < threshold for c in confidence) / len(confidence)
+        taken = [c >= threshold and a.least_label >= labels for a, c in zip(answers[0], confidence)]
+        chosen = [a if light_is_sure else b for a, b, light_is_sure in zip(*answers, taken)]
+        share = 1 - sum(taken) / len(taken)
         points.append(_point("cascade", threshold, share, costs[0] + share * costs[1], examples, chosen))
     return points
 
 
 def default_threshold(points: Sequence[Point], loss: float, cost: float) -> float | None:
-    """The cheapest threshold that loses at most ``loss`` accuracy to the standard model and costs at most the share ``cost`` of its time."""
+    """The lowest threshold that loses at most ``loss`` accuracy to the standard model, and takes the share ``cost`` of its time."""
     standard = next(p for p in points if p.name == "standard")
     fit = [
         p.threshold
@@ -63,7 +68,8 @@ def default_threshold(points: Sequence[Point], loss: float, cost: float) -> floa
 def table(points: Sequence[Point]) -> str:
     """The points as a Markdown table."""
     standard = next(p for p in points if p.name == "standard")
-    rows = ["| Model | Threshold | Asks the standard one | CPU ms | of standard | Intents | Slot F1 | Sentences |", "|---|---:|---:|---:|---:|---:|---:|---:|"]
+    head = ["Model", "Threshold", "Asks the standard one", "CPU ms", "of standard", "Intents", "Slot F1", "Sentences"]
+    rows = [f"| {' | '.join(head)} |", "|---" + "|---:" * (len(head) - 1) + "|"]
     for p in points:
         threshold = "" if p.threshold is None else f"{p.threshold:g}"
         share = "" if p.threshold is None else f"{p.escalated:.1%}"

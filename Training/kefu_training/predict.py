@@ -21,6 +21,8 @@ class Prediction:
     logits: Tensor
     """The intent logits [I], before calibration."""
     spans: list[Span]
+    least_label: float
+    """The probability of the least sure word's label; 1 without words."""
 
 
 def padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
@@ -52,8 +54,10 @@ def predict(
             # A word always has a label of its own.
             slots[..., no_label] = float("-inf")
             choices, logits = slots.argmax(-1).tolist(), intents.float().cpu()
+            sure = slots.float().softmax(-1).max(-1).values.tolist()
             for row, i in enumerate(rows):
                 labels = [schema.labels[c] for c in choices[row][: len(encodings[i].ids)]]
                 intent = schema.intents[int(logits[row].argmax())]
-                found[i] = Prediction(intent, logits[row], spans_of(labels, encodings[i]))
+                least = min((sure[row][word.position] for word in encodings[i].words), default=1.0)
+                found[i] = Prediction(intent, logits[row], spans_of(labels, encodings[i]), least)
     return [found[i] for i in range(len(texts))]
