@@ -51,11 +51,13 @@ def test_promtool_finds_nothing_to_say(intent_server, understanding):
 
 def test_the_models_and_the_process_are_told_of(intent_server, understanding):
     metrics = Metrics(intent_server)
-    model, = understanding.call("kefu.understanding.v1.Understanding/ListModels").models
+    models = understanding.call("kefu.understanding.v1.Understanding/ListModels").models
+    model = next(model for model in models if model.name == "ecommerce")
     own = dict(model="ecommerce", version=model.version)
     assert metrics.sum(PREFIX + "model_memory_bytes", **own) == model.memory_bytes
-    assert metrics.sum(PREFIX + "model_state", state="ready", **own) == 1 == metrics.sum(PREFIX + "model_state")
-    assert len([name for name, _, _ in metrics.samples if name == PREFIX + "queue_depth"]) == 3
+    assert metrics.sum(PREFIX + "model_state", state="ready", **own) == 1
+    assert metrics.sum(PREFIX + "model_state") == len(models)
+    assert len([name for name, _, _ in metrics.samples if name == PREFIX + "queue_depth"]) == 3 * len(models)
     assert metrics.sum("process_resident_memory_bytes") > model.memory_bytes
     assert abs(metrics.sum("process_start_time_seconds") - time.time()) < 3600
     assert metrics.sum("process_open_fds") > 3 and metrics.sum("process_cpu_seconds_total") > 0

@@ -62,7 +62,9 @@ def test_the_stream_answers_each_by_its_id(understanding):
 
 
 def test_models_are_listed(understanding):
-    model, = understanding.call("kefu.understanding.v1.Understanding/ListModels").models
+    models = understanding.call("kefu.understanding.v1.Understanding/ListModels").models
+    assert sorted(model.name for model in models) == ["ecommerce", "ecommerce-light"]
+    model = next(model for model in models if model.name == "ecommerce")
     manifest = json.loads((ROOT / "Deploy/models/ecommerce" / model.version / "manifest.json").read_text())
     assert (model.name, model.state, model.is_default, model.device) == ("ecommerce", 3, True, "cpu")
     assert len(model.intents) == 35 and len(model.slot_labels) == 20
