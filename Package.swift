@@ -38,7 +38,9 @@ let package = Package(
         // For Benchmarks/, which has a manifest of its own.
         .library(
             name: "KefuLibraries",
-            targets: ["Torch", "RPC", "RPCServices", "Redis", "Conversation", "Wire", "Tokenization", "Batching", "Understanding", "Dialogue"]),
+            targets: [
+                "Torch", "RPC", "RPCServices", "Redis", "Conversation", "Wire", "Tokenization", "Batching", "Understanding", "Dialogue",
+            ]),
     ],
     dependencies: [
         .package(path: "Sources/CTorch"),
@@ -126,7 +128,7 @@ let package = Package(
         .testTarget(name: "TokenizationTests", dependencies: ["Tokenization"], resources: [.copy("Resources")], swiftSettings: strict),
         .testTarget(name: "BatchingTests", dependencies: ["Batching", "TestSupport"], swiftSettings: strict),
         .testTarget(
-            name: "UnderstandingTests", dependencies: ["Understanding", "Tokenization", "Conversation", "TestSupport"],
+            name: "UnderstandingTests", dependencies: ["Batching", "Understanding", "Tokenization", "Conversation", "TestSupport"],
             swiftSettings: strict),
         .testTarget(
             name: "UnderstandingServiceTests",
@@ -139,7 +141,8 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "Conversation", "Dialogue", "DialogueService", "Redis", "RedisTestSupport", "Tokenization", "Torch", "Understanding",
+                "Batching", "Conversation", "Dialogue", "DialogueService", "Redis", "RedisTestSupport", "Tokenization", "Torch",
+                "Understanding",
                 "UnderstandingService",
             ],
             swiftSettings: strict),
