@@ -93,7 +93,8 @@ let package = Package(
         .target(
             name: "UnderstandingService",
             dependencies: [
-                "Batching", "Conversation", "RPC", "RPCServices", "ServiceKit", "Torch", "Understanding", "Wire", lifecycle, logging,
+                "Batching", "Conversation", "RPC", "RPCServices", "ServiceKit", "Tokenization", "Torch", "Understanding", "Wire", lifecycle,
+                logging,
                 unixSignals,
             ],
             swiftSettings: strict),

@@ -1,5 +1,6 @@
 public import Batching
 public import Conversation
+import Tokenization
 import Torch
 public import Understanding
 

@@ -1,4 +1,4 @@
-public import Conversation
+import Conversation
 import Torch
 
 /// Where and how TorchScript models run.
