@@ -76,7 +76,7 @@ def load(options, server, rate, seconds, warm_up=0.0):
     if output.returncode != 0 or not rows:
         sys.exit(f"OpenLoop failed: {output.stdout}{output.stderr}")
     cells = [cell.strip() for cell in rows[-1].strip("|").split("|")]
-    return {"sent": float(cells[2]) / seconds, "answered": float(cells[4]), "p50": cells[5], "p99": cells[7], "failures": cells[9]}
+    return {"sent": float(cells[2]) / seconds, "share": float(cells[3]) / float(cells[2]), "answered": float(cells[4]), "p50": cells[5], "p99": cells[7], "failures": cells[9]}
 
 
 def saturated(options, server):
@@ -85,7 +85,7 @@ def saturated(options, server):
     while True:
         result = load(options, server, rate, options.seconds / 2)
         best = max(best, result["answered"])
-        if result["answered"] < 0.97 * result["sent"] or rate >= 64_000:
+        if result["share"] < 0.97 or rate >= 64_000:
             return best
         rate *= 2
 
