@@ -93,7 +93,8 @@ let package = Package(
         .target(
             name: "UnderstandingService",
             dependencies: [
-                "Batching", "Conversation", "RPC", "RPCServices", "ServiceKit", "Torch", "Understanding", "Wire", lifecycle, logging,
+                "Batching", "Conversation", "RPC", "RPCServices", "ServiceKit", "Tokenization", "Torch", "Understanding", "Wire", lifecycle,
+                logging,
                 unixSignals,
             ],
             swiftSettings: strict),
@@ -128,7 +129,7 @@ let package = Package(
         .testTarget(name: "TokenizationTests", dependencies: ["Tokenization"], resources: [.copy("Resources")], swiftSettings: strict),
         .testTarget(name: "BatchingTests", dependencies: ["Batching", "TestSupport"], swiftSettings: strict),
         .testTarget(
-            name: "UnderstandingTests", dependencies: ["Understanding", "Tokenization", "Conversation", "TestSupport"],
+            name: "UnderstandingTests", dependencies: ["Batching", "Understanding", "Tokenization", "Conversation", "TestSupport"],
             swiftSettings: strict),
         .testTarget(
             name: "UnderstandingServiceTests",
@@ -144,7 +145,8 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "Conversation", "Dialogue", "DialogueService", "Redis", "RedisTestSupport", "Tokenization", "Torch", "Understanding",
+                "Batching", "Conversation", "Dialogue", "DialogueService", "Redis", "RedisTestSupport", "Tokenization", "Torch",
+                "Understanding",
                 "UnderstandingService",
             ],
             swiftSettings: strict),

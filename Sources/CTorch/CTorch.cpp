@@ -57,9 +57,13 @@ struct Failure {
 
 char *copied(const char *text) noexcept { return text ? strdup(text) : nullptr; }
 
-/// Whether libtorch's words are about memory: its CPU allocator reports that with the class of any other error.
+/// Whether libtorch's words are about memory. Its CPU allocator reports that with the class of any other error, cuBLAS and cuDNN by the name of
+/// a status, and TorchScript's interpreter turns whatever a model throws into a std::runtime_error.
 bool about_memory(const char *text) noexcept {
-  return strstr(text, "can't allocate memory") || strstr(text, "not enough memory") || strstr(text, "out of memory");
+  for (const char *words : {"can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED", "ALLOCATION_FAILED"}) {
+    if (strstr(text, words)) return true;
+  }
+  return false;
 }
 
 /// Runs `body` and turns whatever it throws into a code and a message; `otherwise` is the code of an error without a code of its own.
@@ -107,7 +111,59 @@ void apply_intra_op_threads() {
   applied = wanted;
 }
 
+// MARK: GPU
+
+/// A stream of the calling thread's own on a GPU. (It comes from libtorch's pool of 32, which owns it; more threads than that share.)
+c10::Stream own_stream(torch::Device device) {
+  thread_local std::map<c10::DeviceIndex, c10::Stream> streams;
+  auto found = streams.find(device.index());
+  if (found == streams.end()) {
+    at::globalContext().lazyInitDevice(device.type());
+    found = streams.emplace(device.index(), c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device)).first;
+  }
+  return found->second;
+}
+
+/// Gives what libtorch keeps for later back to the GPU; the work of other threads goes on.
+void give_back_memory(torch::Device device) { c10::getDeviceAllocator(device.type())->emptyCache(); }
+
+/// Runs `body` on the calling thread's own stream, and returns when the GPU has done all of it, whether it fails or not: no memory that it used is
+/// given to another stream while the GPU still works on it. On a CPU it just runs.
+template <typename Body>
+void on_own_stream(torch::Device device, Body body) {
+  if (device.is_cpu()) {
+    body();
+    return;
+  }
+  c10::StreamGuard guard(own_stream(device));
+  auto settle = [&](bool memory) noexcept {
+    try {
+      own_stream(device).synchronize();
+      if (memory) give_back_memory(device);
+    } catch (...) {
+      // What comes first is reported: this is a consequence.
+    }
+  };
+  try {
+    body();
+    // What went wrong on the GPU itself comes to light here.
+    own_stream(device).synchronize();
+  } catch (const c10::Error &error) {
+    settle(about_memory(error.what_without_backtrace()));
+    throw;
+  } catch (const std::exception &error) {
+    settle(about_memory(error.what()));
+    throw;
+  } catch (...) {
+    settle(false);
+    throw;
+  }
+}
+
 // MARK: Loading
+
+/// Whether this libtorch has code for GPUs. (at::hasCUDA() also asks for a GPU.)
+bool built_with_cuda() { return at::globalContext().hasCUDART(); }
 
 torch::Device parsed_device(const std::string &name) {
   torch::Device device(torch::kCPU);
@@ -119,7 +175,7 @@ torch::Device parsed_device(const std::string &name) {
   if (device.is_cpu()) return device;
   if (!device.is_cuda()) throw Failure{CTORCH_DEVICE_UNAVAILABLE, "device '" + name + "' is not supported; expected cpu, cuda or cuda:N"};
   if (!torch::cuda::is_available()) {
-    std::string why = at::hasCUDA() ? "its driver finds no GPU" : "this libtorch (" TORCH_VERSION ") was built without CUDA";
+    std::string why = built_with_cuda() ? "no GPU or no driver for it is found" : "this libtorch (" TORCH_VERSION ") was built without CUDA";
     throw Failure{CTORCH_DEVICE_UNAVAILABLE, "device '" + name + "' is not available: " + why};
   }
   int count = torch::cuda::device_count();
@@ -309,16 +365,6 @@ std::vector<at::Tensor> tensors_of(const c10::IValue &value, size_t expected) {
   return tensors;
 }
 
-/// A stream of the calling thread's own on a GPU. (It comes from libtorch's pool, which owns it.)
-c10::Stream own_stream(torch::Device device) {
-  thread_local std::map<c10::DeviceIndex, c10::Stream> streams;
-  auto found = streams.find(device.index());
-  if (found == streams.end()) {
-    found = streams.emplace(device.index(), c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device)).first;
-  }
-  return found->second;
-}
-
 /// The tensor on a GPU, copied through page-locked memory: libtorch keeps that memory until the copy is done.
 at::Tensor uploaded(const at::Tensor &tensor, torch::Device device) {
   at::Tensor staged = torch::empty(tensor.sizes(), tensor.options().pinned_memory(true)).copy_(tensor);
@@ -394,9 +440,16 @@ ctorch_code ctorch_limit_gpu_memory(double fraction, char **message) {
     if (!(fraction > 0 && fraction <= 1)) {
       throw Failure{CTORCH_INVALID_ARGUMENT, "the share of GPU memory is " + std::to_string(fraction) + "; expected more than 0, at most 1"};
     }
-    if (!at::hasCUDA()) throw Failure{CTORCH_DEVICE_UNAVAILABLE, "this libtorch (" TORCH_VERSION ") was built without CUDA: there is no GPU memory to bound"};
-    c10::CachingAllocator::setAllocatorSettings("per_process_memory_fraction:" + std::to_string(fraction));
+    if (!built_with_cuda()) throw Failure{CTORCH_DEVICE_UNAVAILABLE, "this libtorch (" TORCH_VERSION ") was built without CUDA: there is no GPU memory to bound"};
+    // Settings replace each other, so those of PYTORCH_ALLOC_CONF are given again; of one that is there twice the last holds.
+    std::string settings = c10::CachingAllocator::getAllocatorSettings();
+    if (!settings.empty()) settings += ",";
+    c10::CachingAllocator::setAllocatorSettings(settings + "per_process_memory_fraction:" + std::to_string(fraction));
   });
+}
+
+ctorch_code ctorch_device_check(const char *device, ctorch_precision precision, char **message) {
+  return guarded(message, CTORCH_FAILED, [&] { element_type(precision, parsed_device(device)); });
 }
 
 bool ctorch_cpu_supports(ctorch_precision precision) {
@@ -419,19 +472,22 @@ ctorch_code ctorch_module_load(const char *path, const char *device, ctorch_prec
     at::ScalarType type = element_type(precision, loaded->device);
     std::string file = path;
     check_file(file);
-    char *reason = nullptr;
-    ctorch_code read = guarded(&reason, CTORCH_NOT_TORCHSCRIPT, [&] { loaded->module = torch::jit::load(file, loaded->device); });
-    std::unique_ptr<char, void (*)(void *)> owned(reason, free);
-    if (read != CTORCH_OK) throw Failure{read, file + ": not a TorchScript archive that libtorch " TORCH_VERSION " can read: " + (reason ? reason : "")};
-    loaded->module.eval();
-    check_signature(*loaded, file);
-    loaded->writes_inputs = writes_inputs(loaded->module);
-    {
+    // Uploads and conversions are done when this returns: other threads' streams may use the module at once.
+    on_own_stream(loaded->device, [&] {
+      char *reason = nullptr;
+      ctorch_code read = guarded(&reason, CTORCH_NOT_TORCHSCRIPT, [&] { loaded->module = torch::jit::load(file, loaded->device); });
+      std::unique_ptr<char, void (*)(void *)> owned(reason, free);
+      if (read == CTORCH_OUT_OF_MEMORY) throw Failure{read, file + ": there is no memory for it: " + (reason ? reason : "")};
+      if (read != CTORCH_OK) throw Failure{read, file + ": not a TorchScript archive that libtorch " TORCH_VERSION " can read: " + (reason ? reason : "")};
+      loaded->module.eval();
+      check_signature(*loaded, file);
+      loaded->writes_inputs = writes_inputs(loaded->module);
       torch::NoGradGuard no_gradient;
       Conversion conversion(type);
       conversion.convert(loaded->module._ivalue());
       loaded->bytes = conversion.bytes();
-    }
+    });
+    if (!loaded->device.is_cpu()) give_back_memory(loaded->device);
 #ifdef __GLIBC__
     // What the file's own precision took is free now: give it back to the system.
     malloc_trim(0);
@@ -444,7 +500,11 @@ int64_t ctorch_module_bytes(const ctorch_module *module) { return module->bytes;
 
 void ctorch_module_free(ctorch_module *module) {
   char *message = nullptr;
-  guarded(&message, CTORCH_FAILED, [&] { delete module; });
+  guarded(&message, CTORCH_FAILED, [&] {
+    torch::Device device = module ? module->device : torch::kCPU;
+    delete module;
+    if (!device.is_cpu()) give_back_memory(device);
+  });
   free(message);
 #ifdef __GLIBC__
   // Where models come and go, what one took is given back to the system rather than kept for the next.
@@ -462,9 +522,8 @@ ctorch_code ctorch_module_forward(ctorch_module *module, const int64_t *const *d
     apply_intra_op_threads();
     Inference inference;
     const torch::Device device = module->device;
-    c10::OptionalStreamGuard stream;
-    if (!device.is_cpu()) stream.reset_stream(own_stream(device));
-    try {
+    auto result = std::make_unique<ctorch_outputs>();
+    on_own_stream(device, [&] {
       std::vector<c10::IValue> stack;
       stack.reserve(size_t(count) + 1);
       for (int32_t i = 0; i < count; ++i) {
@@ -483,17 +542,10 @@ ctorch_code ctorch_module_forward(ctorch_module *module, const int64_t *const *d
         }
         stack.emplace_back(std::move(tensor));
       }
-      auto result = std::make_unique<ctorch_outputs>();
       result->tensors = tensors_of(module->module.forward(std::move(stack)), module->outputs);
-      if (!device.is_cpu()) {
-        download(result->tensors);
-        own_stream(device).synchronize();
-      }
-      *outputs = result.release();
-    } catch (const c10::OutOfMemoryError &) {
-      if (!device.is_cpu()) c10::getDeviceAllocator(device.type())->emptyCache();
-      throw;
-    }
+      if (!device.is_cpu()) download(result->tensors);
+    });
+    *outputs = result.release();
   });
 }
 

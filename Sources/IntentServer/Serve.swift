@@ -39,12 +39,22 @@ struct Serve: AsyncParsableCommand {
     var cacheBytes: String?
     @Option(help: "Where models run: cpu, or cuda:N. (default: cpu)")
     var device: String?
-    @Option(help: "Instances of a model, each on a thread of its own. (default: 1)")
+    @Option(
+        help:
+            "What models compute in: float32, bfloat16 (GPUs, and CPUs that have it) or float16 (GPUs). (default: float32 on cpu, float16 on cuda)"
+    )
+    var precision: String?
+    @Option(help: "What this process may allocate of each GPU's memory, above 0 and at most 1. (default: all)")
+    var gpuMemoryShare: String?
+    @Option(help: "Instances of a model, each on a thread of its own, and on a stream of its own on a GPU. (default: 1)")
     var workers: String?
-    @Option(help: "Threads of one forward pass; with the workers at most the cores. (default: the cores, divided by the workers)")
+    @Option(
+        help: "Threads of one forward pass; with the workers at most the cores. (default: the cores, divided by the workers; on cuda 1)")
     var threads: String?
     @Option(help: "The most utterances of one forward pass. (default: 32)")
     var batchSize: String?
+    @Option(help: "The greatest share of a batch that may be padding, 0 to 1. (default: 0.15 on cpu, 0.5 on cuda)")
+    var paddingShare: String?
     @Option(help: "The most utterances that may wait; more are refused. (default: 1024)")
     var queue: String?
     @Option(help: "The most an utterance may take, in milliseconds. (default: 10000)")
@@ -62,8 +72,10 @@ struct Serve: AsyncParsableCommand {
             flags: [
                 "listen": listen, "http": http, "models": models, "versions": versions, "poll-interval-ms": pollIntervalMs,
                 "default-model": defaultModel,
-                "cascade": cascade, "cache-bytes": cacheBytes, "device": device, "workers": workers, "threads": threads,
-                "batch-size": batchSize, "queue": queue, "timeout-ms": timeoutMs, "grace-ms": graceMs, "log-level": logLevel,
+                "cascade": cascade, "cache-bytes": cacheBytes, "device": device, "precision": precision, "gpu-memory-share": gpuMemoryShare,
+                "workers": workers, "threads": threads,
+                "batch-size": batchSize, "padding-share": paddingShare, "queue": queue, "timeout-ms": timeoutMs, "grace-ms": graceMs,
+                "log-level": logLevel,
             ], file: settings, environment: Program.environment)
         let logger = Program.logger("intent-server", level: try settings.logLevel())
         let grace = try settings.milliseconds("grace-ms", default: .seconds(10))
@@ -72,13 +84,20 @@ struct Serve: AsyncParsableCommand {
         let device = settings.string("device", default: "cpu")
         let cores = ProcessInfo.processInfo.activeProcessorCount
         let workers = try settings.int("workers", default: 1, in: 1...64)
-        let threads = try settings.int("threads", default: max(1, cores / workers), in: 1...256)
-        if device == "cpu" { try ModelLoader.checkThreads(workers: workers, threads: threads, cores: cores) }
+        let isGPU = TorchOptions.isGPU(device)
+        let threads = try settings.int("threads", default: isGPU ? 1 : max(1, cores / workers), in: 1...256)
+        let options = TorchOptions(
+            device: device,
+            precision: try settings.choice(
+                "precision", default: TorchOptions.defaultPrecision(on: device), TorchOptions.Precision.allCases.map { ($0.rawValue, $0) }),
+            workers: workers, threads: threads, gpuMemoryShare: try settings.number("gpu-memory-share", in: 0...1))
+        if !isGPU { try ModelLoader.checkThreads(workers: workers, threads: threads, cores: cores) }
         let timeout = try settings.milliseconds("timeout-ms", default: .seconds(10))
         // What waits longer than any request may take is of no use.
         let engine = RecognitionEngine.Configuration(
             batchSize: try settings.int("batch-size", default: 32, in: 1...1024),
             waiting: try settings.int("queue", default: 1024, in: 1...1_000_000), work: timeout,
+            paddingShare: try settings.number("padding-share", in: 0...1) ?? TorchOptions.defaultPaddingShare(on: device),
             cacheBytes: try settings.int("cache-bytes", default: 0, in: 0...1 << 40))
 
         let registry = MetricsRegistry()
@@ -90,7 +109,7 @@ struct Serve: AsyncParsableCommand {
         configuration.cascades = try settings.string("cascade")?.split(separator: ";").map { try Cascade(String($0)) } ?? []
         let host = try ModelHost(
             directory: settings.string("models", default: "Deploy/models"), configuration: configuration,
-            loader: .torch(device: device, workers: workers, threads: threads, engine: engine, observe: metrics.observer),
+            loader: .torch(options, engine: engine, observe: metrics.observer),
             logger: logger)
 
         metrics.watch(host, in: registry)

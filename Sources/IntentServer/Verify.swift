@@ -12,7 +12,7 @@ struct Verify: AsyncParsableCommand {
 
     func run() async throws {
         let repository = try ModelRepository(directory: models)
-        let loader = try ModelLoader.torch(device: "cpu", workers: 1, threads: 1, engine: .init())
+        let loader = try ModelLoader.torch(.init(), engine: .init())
         var refused = 0
         for (name, numbers) in repository.versions.sorted(by: { $0.key < $1.key }) {
             for number in numbers {

@@ -52,6 +52,17 @@ public struct Settings: Sendable {
         return number
     }
 
+    /// A number in a range; nil where it is not set.
+    ///
+    /// - Throws: ``SettingsError`` where what was set is something else.
+    public func number(_ key: String, in range: ClosedRange<Double>) throws(SettingsError) -> Double? {
+        guard let text = string(key) else { return nil }
+        guard let number = Double(text), range.contains(number) else {
+            throw wrong(key, text, "a number from \(range.lowerBound) to \(range.upperBound)")
+        }
+        return number
+    }
+
     /// A time in milliseconds, up to one hour.
     ///
     /// - Throws: ``SettingsError`` where what was set is something else.

@@ -4,7 +4,7 @@ internal import CTorch
 public enum Precision: String, Sendable, Hashable, CaseIterable {
     /// 32-bit floating point.
     case float32
-    /// 16-bit "brain" floating point, with 8 bits of precision: only on CPUs with AMX-BF16 or AVX512-BF16. Results are still `Float`.
+    /// 16-bit "brain" floating point, with 8 bits of precision: on GPUs, and on CPUs with AMX-BF16 or AVX512-BF16. Results are still `Float`.
     case bfloat16
     /// 16-bit floating point: on GPUs only. Results are still `Float`.
     case float16

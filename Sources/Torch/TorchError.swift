@@ -53,8 +53,10 @@ extension TorchError {
         let text = message.map { String(cString: $0) } ?? "libtorch gave no message"
         ctorch_string_free(message)
         let lines = text.split(whereSeparator: \.isNewline)
-        // A TorchScript traceback ends with the error itself; other texts begin with it.
-        let line = String((code == CTORCH_MODEL_FAILED ? lines.last : lines.first) ?? "libtorch gave no message")
+        // A TorchScript traceback ends with the error itself, which in a GPU's error has advice after it; other texts begin with it.
+        let isTraceback = text.contains("TorchScript interpreter")
+        let error = isTraceback ? lines.last { !$0.hasPrefix(" ") && $0.contains("Error: ") } ?? lines.last : lines.first
+        let line = String(error ?? "libtorch gave no message")
         self.init(Code(code), line, cause: lines.count > 1 ? text : nil)
     }
 

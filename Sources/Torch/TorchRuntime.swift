@@ -29,6 +29,16 @@ public enum TorchRuntime {
         try setThreads(count, kind: "inter-op", ctorch_set_inter_op_threads)
     }
 
+    /// Checks that models can be loaded to a device and compute there in a precision. Cheap; loads nothing.
+    ///
+    /// - Parameter device: `cpu`, or `cuda` or `cuda:N`.
+    /// - Throws: ``TorchError`` `.deviceUnavailable` with the reason: a name that is no device, a libtorch without CUDA, a machine without a GPU or without that
+    ///   many, a device that does not compute in the precision.
+    public static func check(device: String, precision: Precision) throws(TorchError) {
+        guard !device.utf8.contains(0) else { throw TorchError(.deviceUnavailable, "a device with a NUL in it") }
+        try TorchError.check { message in ctorch_device_check(device, precision.code, &message) }
+    }
+
     /// Bounds what this process may allocate on each GPU to a share of its memory; what is over it fails with `.outOfMemory`.
     ///
     /// To be called once, before the first model is loaded to a GPU.

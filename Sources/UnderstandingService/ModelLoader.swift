@@ -1,5 +1,6 @@
 public import Batching
 public import Conversation
+import Tokenization
 import Torch
 public import Understanding
 
@@ -39,23 +40,25 @@ public struct ModelLoader: Sendable {
     /// Instances of a TorchScript model, each on a thread of its own.
     ///
     /// - Parameters:
-    ///   - device: `cpu`, or `cuda:N` where libtorch has CUDA.
-    ///   - workers: Instances of a model.
-    ///   - threads: Threads of one forward pass; ``checkThreads(workers:threads:cores:)`` says how many there may be.
+    ///   - options: Where and how they run; ``checkThreads(workers:threads:cores:)`` says how many threads there may be.
     ///   - engine: How utterances are batched and answers kept.
     ///   - observe: What is told of a model's batches, by the model's name.
-    /// - Throws: `TorchError` where the number of threads cannot be set.
+    /// - Throws: `TorchError` where the device or the precision is not available, or the number of threads cannot be set;
+    ///   ``/Conversation/ConversationError`` where the options do not go together.
     public static func torch(
-        device: String, workers: Int, threads: Int, engine configuration: RecognitionEngine.Configuration,
+        _ options: TorchOptions, engine configuration: RecognitionEngine.Configuration,
         observe: (@Sendable (_ model: String) -> @Sendable (BatchEvent) -> Void)? = nil
     ) throws -> ModelLoader {
-        try TorchRuntime.setIntraOpThreads(threads)
-        return ModelLoader(device: device, batchSize: configuration.batchSize) { bundle in
+        try options.prepare()
+        return ModelLoader(device: options.device, batchSize: configuration.batchSize) { bundle in
+            if TorchOptions.isGPU(options.device) { try await checkTables(of: bundle) }
             var instances: [ModelInstance] = []
             do {
-                for worker in 0..<workers {
+                for worker in 0..<options.workers {
                     instances.append(
-                        try await ModelInstance.load(path: bundle.modelPath, device: device, name: "\(bundle.manifest.name)-\(worker)"))
+                        try await ModelInstance.load(
+                            path: bundle.modelPath, device: options.device, precision: options.precision.torch,
+                            name: "\(bundle.manifest.name)-\(worker)"))
                 }
             } catch {
                 for instance in instances { await instance.unload() }
@@ -72,6 +75,28 @@ public struct ModelLoader: Sendable {
                 for instance in instances { await instance.unload() }
             }
         }
+    }
+
+    /// Runs a model once on the CPU, with the last id of its vocabulary and at its greatest length.
+    ///
+    /// Where a bundle's vocabulary or length goes beyond the model's tables, that is an error of the pass on a CPU. On a GPU it is an assertion of the device,
+    /// after which every call of the process fails, those of other models too: so it is found out here.
+    /// - Throws: `TorchError` of the pass; `BundleError` where the outputs do not fit the manifest.
+    public static func checkTables(of bundle: ModelBundle) async throws {
+        let instance = try await ModelInstance.load(path: bundle.modelPath, name: "check")
+        let length = bundle.manifest.maximumLength
+        let batch = TokenBatch(
+            rows: 1, length: length, inputIDs: Array(repeating: Int64(bundle.vocabulary.count - 1), count: length),
+            attentionMask: Array(repeating: 1, count: length))
+        let logits: Logits
+        do {
+            logits = try await TorchForwardPass(instance: instance).forward(batch)
+        } catch {
+            await instance.unload()
+            throw error
+        }
+        await instance.unload()
+        try bundle.check(logits, of: batch)
     }
 
     /// Checks that the threads of all instances of a model together are no more than the cores: more of them only take turns.

@@ -1,3 +1,4 @@
+import Batching
 public import Torch
 public import Understanding
 
@@ -10,10 +11,15 @@ public struct TorchForwardPass: ForwardPass {
 
     /// Runs one forward pass.
     ///
-    /// - Throws: `TorchError`.
+    /// - Throws: `BatchTooLarge` where memory does not suffice, so that a smaller batch is tried; else `TorchError`.
     public func forward(_ batch: TokenBatch) async throws -> Logits {
-        let outputs = try await instance.forward(
-            inputIDs: batch.inputIDs, attentionMask: batch.attentionMask, rows: batch.rows, length: batch.length)
+        let outputs: [Tensor]
+        do throws(TorchError) {
+            outputs = try await instance.forward(
+                inputIDs: batch.inputIDs, attentionMask: batch.attentionMask, rows: batch.rows, length: batch.length)
+        } catch  where error.code == .outOfMemory {
+            throw BatchTooLarge(cause: error)
+        }
         return Logits(intent: outputs[0].values, slots: outputs[1].values)
     }
 }

@@ -10,6 +10,7 @@ import subprocess
 
 import grpc
 import pytest
+import torch
 from conftest import BIN, ROOT, Client, Process
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -204,3 +205,23 @@ def test_torch_waits_passively_without_being_told():
         assert "OMP_WAIT_POLICY=passive" in started
     finally:
         assert server.stop() == 0
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--device", "cuda:0"], ["cuda:0", "is not available"]),
+    (["--device", "gpu"], ["gpu", "expected cpu, cuda or cuda:N"]),
+    (["--precision", "float16"], ["float16 is for GPUs", "float32 or bfloat16"]),
+    (["--precision", "half"], ["--precision", "half", "float32, bfloat16, float16"]),
+    (["--gpu-memory-share", "0.5"], ["GPU memory", "cuda:N is expected"]),
+    (["--gpu-memory-share", "2"], ["--gpu-memory-share", "0.0 to 1.0"]),
+    (["--padding-share", "1.5"], ["--padding-share", "0.0 to 1.0"]),
+])
+def test_a_device_that_is_not_there_is_told_at_once(arguments, words):
+    if arguments == ["--device", "cuda:0"] and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    result = run("serve", "--listen", "127.0.0.1:0", *arguments)
+    assert result.returncode != 0
+    assert "listening" not in result.stdout
+    for word in words:
+        assert word in result.stderr, result.stderr
+    assert "Fatal error" not in result.stderr

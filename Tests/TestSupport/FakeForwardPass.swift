@@ -7,6 +7,8 @@ public final class FakeForwardPass: ForwardPass {
     public enum Fault: Sendable {
         /// It throws.
         case throwing(any Error & Sendable)
+        /// It throws for batches of more rows than that.
+        case throwingAbove(rows: Int, any Error & Sendable)
         /// The intents of the first row are no numbers.
         case notANumber
         /// It gives one value too few.
@@ -102,6 +104,7 @@ public final class FakeForwardPass: ForwardPass {
         }
         switch state.withLock({ $0.fault }) {
         case .throwing(let error): throw error
+        case .throwingAbove(let rows, let error): if batch.rows > rows { throw error }
         case .notANumber: logits.intent[0] = .nan
         case .wrongSize: logits.slots.removeLast()
         case nil: break

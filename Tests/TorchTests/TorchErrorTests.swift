@@ -56,6 +56,28 @@ struct TorchErrorTests {
         let error = #expect(throws: TorchError.self) { _ = try ScriptModule(path: Fixture.path("identity.pt"), device: name) }
         #expect(error?.code == .deviceUnavailable)
         #expect(error?.message.contains(words) == true, "\(String(describing: error))")
+        #expect(throws: error) { try TorchRuntime.check(device: name, precision: .float32) }
+    }
+
+    @Test("a device is checked without a model")
+    func deviceCheck() throws {
+        try TorchRuntime.check(device: "cpu", precision: .float32)
+        let error = #expect(throws: TorchError.self) { try TorchRuntime.check(device: "cpu", precision: .float16) }
+        #expect(error?.code == .deviceUnavailable)
+        #expect(error?.message.contains("float16 is for GPUs") == true)
+    }
+
+    @Test("a pass that finds no memory says so, and the next one works")
+    func outOfMemory() throws {
+        let module = try ScriptModule(path: Fixture.path("hungry.pt"))
+        for _ in 0..<2 {
+            let error = #expect(throws: TorchError.self) {
+                _ = try module.forward(inputIDs: [13, 13], attentionMask: [1, 1], rows: 2, length: 1)
+            }
+            #expect(error?.code == .outOfMemory)
+            #expect(error?.message.contains("can't allocate memory") == true, "\(String(describing: error))")
+            #expect(try module.forward(inputIDs: [13, 2], attentionMask: [1, 1], rows: 2, length: 1)[0].values == [13, 2])
+        }
     }
 
     @Test("shapes are checked before libtorch sees them")

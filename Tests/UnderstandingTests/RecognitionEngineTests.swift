@@ -1,3 +1,4 @@
+import Batching
 import Conversation
 import Foundation
 import Testing
@@ -193,6 +194,31 @@ import Understanding
         #expect(await failure { try await engine.recognize(Utterance("改")) } == refusal)
         model.set(nil)
         #expect(try await engine.recognize(Utterance("改")).intents.first?.name == "address_change")
+    }
+
+    @Test func aBatchThatIsTooLargeIsSplitOnce() async throws {
+        let engine = RecognitionEngine(bundle: bundle, workers: [model])
+        for (limit, isAnswered) in [(1, true), (0, false)] {
+            let before = model.batches.count
+            model.set(nil)
+            model.pause()
+            let first = Task { try await engine.recognize(Utterance("改")) }
+            await model.begun(before + 1)
+            let others = (0..<2).map { _ in Task { try await engine.recognize(Utterance("我")) } }
+            while engine.waiting < 2 { await Task.yield() }
+            model.set(.throwingAbove(rows: limit, BatchTooLarge()))
+            model.resume()
+            for task in [first] + others {
+                if isAnswered {
+                    #expect(try await task.value.intents.first?.name != nil)
+                } else {
+                    let error = await failure { try await task.value }
+                    #expect(error?.code == .resourceExhausted)
+                    #expect(error?.message == "the model shop@3 has no memory: 1 rows of 3 do not fit into memory")
+                }
+            }
+            #expect(model.batches[before...].map(\.rows) == [1, 2, 1, 1])
+        }
     }
 
     @Test func whatIsNotANumberIsAnError() async throws {

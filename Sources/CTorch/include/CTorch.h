@@ -68,6 +68,9 @@ ctorch_code ctorch_set_inter_op_threads(int32_t count, char **message);
 /// How many threads run `torch.jit.fork` branches.
 int32_t ctorch_inter_op_threads(void);
 
+/// Whether modules can be loaded to a device and compute there in a precision. Loads nothing. CTORCH_DEVICE_UNAVAILABLE says why not.
+ctorch_code ctorch_device_check(const char *device, ctorch_precision precision, char **message);
+
 /// Whether CPU forward passes may be asked for in this precision.
 bool ctorch_cpu_supports(ctorch_precision precision);
 
@@ -88,14 +91,15 @@ ctorch_code ctorch_module_load(const char *path, const char *device, ctorch_prec
 /// Bytes of all parameters, buffers and other tensor attributes; a tensor that several of them share counts once.
 int64_t ctorch_module_bytes(const ctorch_module *module);
 
-/// Frees a module. NULL is allowed.
+/// Frees a module, and gives its memory back to the system or the GPU. No forward pass of it may be under way. NULL is allowed.
 void ctorch_module_free(ctorch_module *module);
 
 /// Runs `forward` on int64 tensors.
 ///
 /// On a GPU the call has a stream of the calling thread's own, so that threads do not wait for each other; inputs and outputs go through
-/// page-locked memory. It returns when the outputs are in the memory of the host. After CTORCH_OUT_OF_MEMORY the memory that libtorch keeps
-/// for later is given back to the GPU; a smaller batch may pass.
+/// page-locked memory. It returns when the GPU has done all of it, whether it failed or not. After CTORCH_OUT_OF_MEMORY the memory that
+/// libtorch keeps for later is given back to the GPU; a smaller batch may pass. An index beyond a table of the model is an assertion of the
+/// GPU, after which every later call of the process fails: what may be one is to be tried on a CPU first.
 ///
 /// - data: `count` pointers to elements in row-major order. They are read during the call and never written.
 /// - ranks: `count` ranks, each 1 to 8. - dimensions: the dimensions (>= 1) of all inputs, one after the other.

@@ -94,6 +94,16 @@ class Raises(nn.Module):
         return input_ids.float(), attention_mask[:, :, None].float()
 
 
+class Hungry(nn.Module):
+    """Asks for 2^48 bytes, more than an address space has, where more than one row begins with 13."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        rows = input_ids.float()
+        if int((input_ids[:, 0] == 13).sum()) > 1:
+            rows = rows + torch.empty(1 << 46)[0]
+        return rows, attention_mask[:, :, None].float()
+
+
 class WritesInputs(nn.Module):
     """Adds 1 to its inputs where they are."""
 
@@ -123,7 +133,7 @@ def main() -> None:
         module.float()
     for name, module in {
         "identity": Identity(), "one-output": OneOutput(), "one-input": OneInput(), "wrong-rank": WrongRank(),
-        "integer-output": IntegerOutput(), "raises": Raises(), "writes-inputs": WritesInputs(),
+        "integer-output": IntegerOutput(), "raises": Raises(), "writes-inputs": WritesInputs(), "hungry": Hungry(),
     }.items():
         torch.jit.script(module).save(str(HERE / f"{name}.pt"))
     whole = (HERE / "identity.pt").read_bytes()
