@@ -127,7 +127,7 @@ def test_digits_are_masked_by_chance():
 
 
 def test_the_data_of_the_default_domain_is_clean(capsys):
-    written = [TRAINING / "data" / name for name in ("train.tsv", "train_2.tsv")]
+    written = [TRAINING / "data" / name for name in ("train.tsv", "train_2.tsv", "train_3.tsv")]
     files = [*written, TRAINING / "data" / "train_generated.tsv", "--held-out", TRAINING / "data" / "dev.tsv"]
     assert main(["check-data", "--schema", str(TRAINING / "schema.yaml"), *map(str, files)]) == 0
     output = capsys.readouterr().out
