@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: setup build demo test bench format lint protos clean
+.PHONY: setup build demo test evaluate bench format lint protos clean
 
 SWIFT_BUILD := swift build --explicit-target-dependency-import-check error
 CACHE := $(HOME)/.cache/kefu
@@ -30,6 +30,10 @@ test: setup
 ## Every benchmark, a few seconds each: see Benchmarks/README.md.
 bench: build
 	@bash Benchmarks/run
+
+## The shipped models on the dev utterances, through the running intent-server.
+evaluate: build
+	@$(KEFU_PYTHON) Tests/Python/evaluate.py
 
 format:
 	swift format -i -r -p Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
