@@ -42,13 +42,22 @@ struct Chat: AsyncParsableCommand {
         await queue.shutdown()
     }
 
-    /// Threads of the concurrency pool block every signal, and what they start inherits that: without this, none may be left to take Ctrl-C.
+    /// Ends the process at SIGINT or SIGTERM.
+    ///
+    /// Threads of the concurrency pool block every signal, and so do those that they start: there may be none to take Ctrl-C. A thread
+    /// that waits for it gets it whatever the others block.
     private static func endOnControlC() {
         var signals = sigset_t()
         sigemptyset(&signals)
         sigaddset(&signals, SIGINT)
         sigaddset(&signals, SIGTERM)
-        pthread_sigmask(SIG_UNBLOCK, &signals, nil)
+        Thread.detachNewThread { [signals] in
+            var signals = signals
+            pthread_sigmask(SIG_BLOCK, &signals, nil)
+            var signal: Int32 = 0
+            sigwait(&signals, &signal)
+            _exit(128 + signal)
+        }
     }
 
     private func typedLine() -> String? {

@@ -167,8 +167,9 @@ def test_ask_prints_what_is_recognised(intent_server):
 
 def broken(tmp_path, change):
     """A copy of the shipped bundle with its manifest changed."""
-    bundle = tmp_path / "ecommerce" / "1"
-    shutil.copytree(sorted((ROOT / "Deploy/models/ecommerce").glob("[0-9]*"))[-1], bundle)
+    shipped = sorted((ROOT / "Deploy/models/ecommerce").glob("[0-9]*"))[-1]
+    bundle = tmp_path / "ecommerce" / shipped.name
+    shutil.copytree(shipped, bundle)
     manifest = json.loads((bundle / "manifest.json").read_text())
     change(manifest, bundle)
     (bundle / "manifest.json").write_text(json.dumps(manifest))
