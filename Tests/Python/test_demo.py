@@ -31,6 +31,8 @@ def processes_of(session):
 def test_the_demo_in_a_terminal_ends_on_control_c():
     pid, terminal = pty.fork()
     if pid == 0:
+        # As a terminal gives it: what runs the tests may have been started in the background, where shells ignore Ctrl-C.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.chdir(ROOT)
         os.execvp("bash", ["bash", "Deploy/demo/run"])
     try:
