@@ -25,8 +25,9 @@ extension BatchQueue {
         public var background: Bound
         /// After each such time of waiting a request is treated as one of the next class up; above 0. See ``BatchQueue``.
         public var agingBound: Duration
-        /// The greatest share of a batch that may be padding, 0 to 1, where rows of several buckets go together. The share is 1 - (sum of
-        /// lengths) / (rows x batch length).
+        /// The greatest share of what is computed that may be padding, 0 to 1, beyond that of rounding up to a bucket. The share is 1 - (sum
+        /// of lengths) / (rows x batch length), over all batches since the queue was made; of any batches in a row, it may be more by the
+        /// tokens of one greatest batch.
         public var paddingShare: Double
         /// A batch has no more rows than it needs for this share of the best throughput of its length, 0 to 1. More rows than that make
         /// every answer later
@@ -38,7 +39,7 @@ extension BatchQueue {
         /// Limits by their values.
         public init(
             batchSize: Int = 32, interactive: Bound = Bound(), standard: Bound = Bound(), background: Bound = Bound(),
-            agingBound: Duration = .seconds(5), paddingShare: Double = 0.15, efficiency: Double = 0.9,
+            agingBound: Duration = .seconds(5), paddingShare: Double = 0.15, efficiency: Double = 0.8,
             lengthBuckets: [Int] = Limits.lengthBuckets(upTo: 512)
         ) {
             precondition(batchSize >= 1, "a batch has 1 request or more")

@@ -47,7 +47,10 @@ extension BatchQueue {
             let batch = form(head, now: now)
             let worker = freeWorkers.removeLast()
             let rows = batch.ids.count
-            let time = times.estimate(rows: rows, bucket: batch.bucket) ?? .zero
+            let estimate = times.estimate(rows: rows, bucket: batch.bucket)
+            let time = estimate ?? .zero
+            // Without times nothing says that padding pays, and nothing is set aside for it.
+            if estimate != nil { paddingCredit = paddingCredit(after: rows * limits.lengthBuckets[batch.bucket], of: batch.tokens) }
             workers[worker] = Running(started: now, rows: rows, bucket: batch.bucket, expectedEnd: now + time)
             note(time, batch, now)
             batches.append(.run(Batch(worker: worker, requests: batch.ids, length: limits.lengthBuckets[batch.bucket])))
@@ -121,7 +124,7 @@ extension BatchQueue {
         return batch
     }
 
-    /// Adds the first of a line that lets the batch keep its deadlines and its padding.
+    /// Adds the first of a line that lets the batch keep its deadlines and the queue its share of padding.
     private mutating func join(_ batch: inout Forming, level: Int, bucket: Int, now: Duration) -> Joining {
         let rows = batch.ids.count + 1
         let computed = max(batch.bucket, bucket)
@@ -142,7 +145,10 @@ extension BatchQueue {
         let isUniform = batch.isUniform && bucket == batch.bucket
         let tokens = batch.tokens + request.length
         let padded = rows * limits.lengthBuckets[computed]
-        guard isUniform || Double(padded - tokens) <= limits.paddingShare * Double(padded) else { return .done }
+        if !isUniform, Double(padded - tokens) > limits.paddingShare * Double(padded) {
+            guard paddingCredit(after: padded, of: tokens) >= 0 else { return .done }
+            guard paysToJoin(batch, bucket: bucket, rows: rows, computed: computed) else { return .nobody }
+        }
         remove(id)
         batch.ids.append(id)
         batch.rows[request.priority.rawValue] += 1
@@ -151,6 +157,25 @@ extension BatchQueue {
         batch.isUniform = isUniform
         batch.deadline = min(batch.deadline, request.deadline)
         return .joined
+    }
+
+    /// What is left of ``paddingCredit`` by a batch of `padded` tokens, of which `tokens` are no padding.
+    private func paddingCredit(after padded: Int, of tokens: Int) -> Double {
+        let most = Double(limits.batchSize * limits.lengthBuckets[limits.lengthBuckets.count - 1])
+        return min(paddingCredit + limits.paddingShare * Double(padded) - Double(padded - tokens), most)
+    }
+
+    /// Whether a row of another bucket costs no more in this batch, with all padding that it brings, than in a batch of those of its own
+    /// bucket that wait now.
+    private func paysToJoin(_ batch: Forming, bucket: Int, rows: Int, computed: Int) -> Bool {
+        let buckets = limits.lengthBuckets.count
+        let waiting = (0..<Self.levels).reduce(0) { $0 + lines[$1 * buckets + bucket].entries.count }
+        let apart = max(1, min(waiting, rowLimits[bucket]))
+        guard let together = times.estimate(rows: rows, bucket: computed),
+            let without = times.estimate(rows: rows - 1, bucket: batch.bucket),
+            let alone = times.estimate(rows: apart, bucket: bucket)
+        else { return false }
+        return (together - without) * apart <= alone
     }
 
     /// The first request of a line whose deadline is not before `finish`. Of the overdue, only the first is looked at: they are not in the

@@ -33,8 +33,10 @@ internal import HeapModule
 ///
 /// **Batches.** The first in order is the head of the batch. It is filled from the head's level and then from those below it; of each,
 /// first with the head's length bucket, then
-/// with the nearest. Rows of several buckets go together only while padding stays within ``Limits/paddingShare``. A lower level fills
-/// places that would be free, never makes
+/// with the nearest. Rows of several buckets go together while padding stays within ``Limits/paddingShare``: of the batch or, where the
+/// measured times say that a row costs no more in it than with its like, of all batches so far. So requests of a high class, of which few
+/// wait, go together at any length, and much padding is paid for by batches of little.
+/// A lower level fills places that would be free, never makes
 /// the batch longer, and, while more of a higher level wait, joins only where it costs little time. A batch has no more rows than
 /// ``Limits/efficiency`` asks for, and no more than let every row in it meet its deadline.
 ///
@@ -170,6 +172,9 @@ public struct BatchQueue: Sendable {
     var sharesAt = Duration.zero
     /// How many batches there were.
     var batches = 0
+    /// How many tokens of padding may be computed beyond ``Limits/paddingShare`` of the next batch, because batches before it had less: at
+    /// most as many as the greatest batch has tokens.
+    var paddingCredit = 0.0
 
     /// When requests climb from a level, by level; in the order of time. Some of them no longer wait.
     private var climbs: [Deque<Moment>]

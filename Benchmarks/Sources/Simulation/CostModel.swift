@@ -56,4 +56,9 @@ struct SeededGenerator: RandomNumberGenerator {
 
     /// Exponentially distributed, with this mean.
     mutating func exponential(_ mean: Double) -> Double { -log(1 - Double.random(in: 0..<1, using: &self)) * mean }
+
+    /// Normally distributed, with mean 0 and deviation 1 (Box and Muller, 1958).
+    mutating func normal() -> Double {
+        sqrt(-2 * log(1 - Double.random(in: 0..<1, using: &self))) * cos(2 * .pi * Double.random(in: 0..<1, using: &self))
+    }
 }

@@ -54,6 +54,10 @@ struct Simulation: ParsableCommand {
     var seed: UInt64 = 1
     @Option(help: "Seconds until an answer is of no use.")
     var deadline = 1.0
+    @Option(help: "Times vary by a factor whose logarithm has this standard deviation.")
+    var jitter = 0.0
+    @Option(help: "The share of the best throughput that a batch must reach before it takes no more rows.")
+    var efficiency = BatchQueue.Limits().efficiency
     @Flag(help: "Search for the parameters that come nearest to the reported test, and print the best.")
     var fit = false
 
@@ -63,9 +67,14 @@ struct Simulation: ParsableCommand {
         let start = clock.now
         var virtual = 0.0
         let cost = try times.map(CostModel.init(file:)) ?? Fit.a10.cost
-        func row<P: Policy>(_ name: String, _ scenario: Scenario, _ policy: P) {
-            report(name, scenario, simulate(scenario, policy, cost))
+        @discardableResult
+        func row<P: Policy>(_ name: String, _ scenario: Scenario, _ policy: P) -> Run {
+            var scenario = scenario
+            scenario.jitter = jitter
+            let run = simulate(scenario, policy, cost)
+            report(name, scenario, run)
             virtual += scenario.seconds
+            return run
         }
 
         // Think times by which the largest group of users asks for as much as it does of the fitted A10.
@@ -101,6 +110,21 @@ struct Simulation: ParsableCommand {
             row("\(name): Kefu, 32 rows", scenario, queue(32, cost))
             row("\(name): Kefu, 32 rows, padding 50 %", scenario, queue(32, cost, padding: 0.5))
         }
+        print("\nWhat an overload does to INTERACTIVE: alone at two fifths of the capacity, and as a fifth of twice the capacity\n")
+        print(Self.head)
+        for (name, size, padding) in [("8 rows", 8, 0.15), ("32 rows", 32, 0.15), ("32 rows, padding 50 %", 32, 0.5)] {
+            func open(_ rate: Double, _ shares: [(priority: Priority, share: Double)]) -> Scenario {
+                Scenario(callers: .poisson(rate), shares: shares, deadline: deadline, seconds: seconds, seed: seed)
+            }
+            let full = row("\(name): saturated", open(1.5 * capacity, [(.standard, 1)]), queue(size, cost, padding: padding)).goodput
+            let alone = row("\(name): 0.4", open(0.4 * full, [(.interactive, 1)]), queue(size, cost, padding: padding))
+            let mixed = row(
+                "\(name): 2.0", open(2 * full, [(.interactive, 0.2), (.standard, 0.8)]), queue(size, cost, padding: padding))
+            let tails = [mixed, alone].map { $0.classes[Priority.interactive.rawValue].percentile(0.99) }
+            let ratios = (round(tails[0] / tails[1], 2), round(mixed.goodput / full, 2))
+            print("\(name): TP99 \(ratios.0) of that alone; goodput \(ratios.1) of the capacity\n")
+        }
+
         let took = (clock.now - start) / .seconds(1)
         print("\n\(Int(virtual)) s of virtual time in \(round(took, 2)) s: \(Int(virtual / took)) times faster than real time")
     }
@@ -113,7 +137,8 @@ struct Simulation: ParsableCommand {
     /// Kefu's queue, warmed up.
     private func queue(_ batchSize: Int, _ cost: CostModel, padding: Double = 0.15) -> BatchQueue {
         let buckets = BatchQueue.Limits.lengthBuckets(upTo: 64)
-        var queue = BatchQueue(workers: 1, limits: .init(batchSize: batchSize, paddingShare: padding, lengthBuckets: buckets))
+        var queue = BatchQueue(
+            workers: 1, limits: .init(batchSize: batchSize, paddingShare: padding, efficiency: efficiency, lengthBuckets: buckets))
         for rows in queue.times.rows {
             for length in queue.times.lengths { queue.record(rows: rows, length: length, duration: cost.duration(rows, length)) }
         }

@@ -1,4 +1,5 @@
 import Batching
+import Glibc
 import HeapModule
 
 /// Who sends requests.
@@ -24,6 +25,8 @@ struct Scenario: Sendable {
     var seconds = 60.0
     /// Seconds that an answer takes besides queue and compute: network, tokens.
     var base = 0.0
+    /// The standard deviation of the logarithm of the factor by which a batch's time differs from the table's; its mean is 1.
+    var jitter = 0.0
     var seed: UInt64 = 1
 }
 
@@ -119,7 +122,8 @@ func simulate<P: Policy>(_ scenario: Scenario, _ policy: P, _ cost: CostModel) -
         for action in actions {
             switch action {
             case .run(let batch):
-                add(now + cost.seconds(batch.requests.count, batch.length), .done(batch))
+                let factor = scenario.jitter == 0 ? 1 : exp(random.normal() * scenario.jitter - scenario.jitter * scenario.jitter / 2)
+                add(now + factor * cost.seconds(batch.requests.count, batch.length), .done(batch))
             case .refuse(let ids, _):
                 for id in ids {
                     guard let request = open.removeValue(forKey: id) else { continue }
