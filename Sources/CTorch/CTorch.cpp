@@ -385,6 +385,17 @@ struct Inference {
   torch::jit::GraphOptimizerEnabledGuard optimizer{false};
 };
 
+/// The module with its weights as constants of its graph. What cannot be frozen, such as a module that writes its own attributes, stays as it is: it is
+/// computed all the same. Freezing inlines methods with the optimizer on, which is the calling thread's setting alone.
+torch::jit::Module frozen(const torch::jit::Module &module) {
+  torch::jit::GraphOptimizerEnabledGuard optimizer{true};
+  try {
+    return torch::jit::freeze(module, std::nullopt, /*optimize_numerics=*/false);
+  } catch (const c10::Error &) {
+    return module;
+  }
+}
+
 void configure_once() {
   static std::once_flag once;
   std::call_once(once, [] {
@@ -486,6 +497,7 @@ ctorch_code ctorch_module_load(const char *path, const char *device, ctorch_prec
       Conversion conversion(type);
       conversion.convert(loaded->module._ivalue());
       loaded->bytes = conversion.bytes();
+      loaded->module = frozen(loaded->module);
     });
     if (!loaded->device.is_cpu()) give_back_memory(loaded->device);
 #ifdef __GLIBC__
