@@ -4,6 +4,8 @@ public struct Recognition: Sendable, Hashable {
     public var intents: [Intent]
     /// The slots found, by position in the text.
     public var slots: [RecognizedSlot]
+    /// The probability of the least sure word's label, 0 to 1; 1 without words; nil: not known, as it does not travel between services.
+    public var labelConfidence: Float?
     /// The model that answered, as `name@version`.
     public var model: String
     /// Which path answered.
@@ -12,9 +14,13 @@ public struct Recognition: Sendable, Hashable {
     public var timing: Timing
 
     /// A recognition by its parts.
-    public init(intents: [Intent], slots: [RecognizedSlot] = [], model: String, route: Route = .model, timing: Timing = Timing()) {
+    public init(
+        intents: [Intent], slots: [RecognizedSlot] = [], labelConfidence: Float? = nil, model: String, route: Route = .model,
+        timing: Timing = Timing()
+    ) {
         self.intents = intents
         self.slots = slots
+        self.labelConfidence = labelConfidence
         self.model = model
         self.route = route
         self.timing = timing

@@ -53,7 +53,7 @@ struct Serve: AsyncParsableCommand {
     var threads: String?
     @Option(help: "The most utterances of one forward pass. (default: 32)")
     var batchSize: String?
-    @Option(help: "The greatest share of a batch that may be padding, 0 to 1. (default: 0.15 on cpu, 0.5 on cuda)")
+    @Option(help: "The greatest share of what is computed that may be padding, 0 to 1. (default: 0.15 on cpu, 0.5 on cuda)")
     var paddingShare: String?
     @Option(help: "The most utterances that may wait; more are refused. (default: 1024)")
     var queue: String?

@@ -2,7 +2,8 @@ public import Conversation
 
 /// Two models behind one name: a light one answers where it is confident, else a heavy one does.
 ///
-/// What counts is the calibrated probability of the light model's first intent. Both steps share the request's deadline.
+/// What counts is the calibrated probability of the light model's first intent and, where the slots matter, the probability of its least sure word's label: a
+/// light model may know what is wanted and not where the order number ends. Both steps share the request's deadline.
 public struct Cascade: Sendable, Hashable {
     /// What is done where the light model was not confident, and the heavy one cannot answer.
     public enum Fallback: Sendable, Hashable {
@@ -20,31 +21,38 @@ public struct Cascade: Sendable, Hashable {
     public var heavy: ModelSelector
     /// The least probability of the first intent at which the light answer stands, 0 to 1.
     public var threshold: Float
+    /// The least probability of each word's label at which the light answer stands, 0 to 1; 0: labels do not count.
+    public var labels: Float
     /// What is done where the heavy model cannot answer.
     public var fallback: Fallback
 
     /// A cascade by its parts.
-    public init(name: String, light: ModelSelector, heavy: ModelSelector, threshold: Float, fallback: Fallback = .fail) {
+    public init(
+        name: String, light: ModelSelector, heavy: ModelSelector, threshold: Float, labels: Float = 0, fallback: Fallback = .fail
+    ) {
         self.name = name
         self.light = light
         self.heavy = heavy
         self.threshold = threshold
+        self.labels = labels
         self.fallback = fallback
     }
 
-    /// A cascade from `name=NAME,light=MODEL,heavy=MODEL,threshold=0.9`, with `,fallback=light` where the light answer is to stand in.
+    /// A cascade from `name=NAME,light=MODEL,heavy=MODEL,threshold=0.9`, with `,labels=0.7` where the labels count too and `,fallback=light` where the light
+    /// answer is to stand in.
     ///
     /// - Throws: ``/Conversation/ConversationError`` with code `.invalidArgument`, which names the part at fault.
     public init(_ text: String) throws(ConversationError) {
         func refuse(_ what: String) -> ConversationError {
             ConversationError(
                 .invalidArgument,
-                "the cascade \"\(text)\" \(what); name=NAME,light=MODEL,heavy=MODEL,threshold=0.9 is expected, with fallback=light at will")
+                "the cascade \"\(text)\" \(what); name=NAME,light=MODEL,heavy=MODEL,threshold=0.9 is expected, with labels=0.7 and fallback=light at will"
+            )
         }
         var parts: [String: String] = [:]
         for part in text.split(separator: ",", omittingEmptySubsequences: false) {
             let pair = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-            guard pair.count == 2, ["name", "light", "heavy", "threshold", "fallback"].contains(pair[0]) else {
+            guard pair.count == 2, ["name", "light", "heavy", "threshold", "labels", "fallback"].contains(pair[0]) else {
                 throw refuse("has the part \"\(part)\"")
             }
             guard parts.updateValue(pair[1], forKey: pair[0]) == nil else { throw refuse("names \(pair[0]) twice") }
@@ -60,9 +68,12 @@ public struct Cascade: Sendable, Hashable {
         light = try ModelSelector(part("light"))
         heavy = try ModelSelector(part("heavy"))
         guard light != heavy, light.name != name, heavy.name != name else { throw refuse("does not name two models") }
-        let written = try part("threshold")
-        guard let threshold = Float(written), (0...1).contains(threshold) else { throw refuse("has the threshold \"\(written)\" (0 to 1)") }
-        self.threshold = threshold
+        func probability(_ key: String, _ written: String) throws(ConversationError) -> Float {
+            guard let value = Float(written), (0...1).contains(value) else { throw refuse("has the \(key) \"\(written)\" (0 to 1)") }
+            return value
+        }
+        threshold = try probability("threshold", part("threshold"))
+        labels = try probability("labels", parts["labels"] ?? "0")
         switch parts["fallback"] {
         case nil, "fail": fallback = .fail
         case "light": fallback = .light
@@ -87,7 +98,7 @@ public struct Cascade: Sendable, Hashable {
         } catch {
             guard [.unavailable, .notFound, .internalError].contains(error.code) else { throw error }
         }
-        if let first, let intent = first.intents.first, intent.confidence >= threshold { return Self.routed(first, .light) }
+        if let first, isSure(first) { return Self.routed(first, .light) }
         do throws(ConversationError) {
             var second = Self.routed(try await ask(heavy), .heavy)
             if let first { second.timing.queue += first.timing.queue + first.timing.compute }
@@ -96,6 +107,11 @@ public struct Cascade: Sendable, Hashable {
             guard let first, fallback == .light, error.code != .cancelled else { throw error }
             return Self.routed(first, .light)
         }
+    }
+
+    private func isSure(_ recognition: Recognition) -> Bool {
+        guard let intent = recognition.intents.first, intent.confidence >= threshold else { return false }
+        return labels == 0 || recognition.labelConfidence.map { $0 >= labels } ?? false
     }
 
     private static func routed(_ recognition: Recognition, _ route: Route) -> Recognition {

@@ -15,14 +15,15 @@ struct Decoder: Sendable {
         return order.prefix(max(1, count)).map { Intent(name: intents[$0], confidence: probabilities[$0]) }
     }
 
-    /// The spans of a row.
+    /// The spans of a row, and the probability of its least sure word's label: 1 without words.
     ///
     /// A word has the likeliest label of its first piece, `X` left out; its further pieces belong to it. Spans are found as conlleval finds them: `B-` begins
     /// one; `I-` goes on with a span of the same slot, and without one before it begins one. A span's confidence is the least probability among its words.
     ///
     /// - Parameter logits: One value a token and label, token by token; padding may follow.
-    func spans(_ logits: ArraySlice<Float>, encoding: Encoding) -> [Span] {
+    func spans(_ logits: ArraySlice<Float>, encoding: Encoding) -> (spans: [Span], labelConfidence: Float) {
         var spans: [Span] = []
+        var least: Float = 1
         var isOpen = false
         // [CLS] and [SEP] are no words.
         for token in 1..<max(1, encoding.ids.count - 1) {
@@ -33,17 +34,19 @@ struct Decoder: Sendable {
             let start = logits.startIndex + token * labels.labels.count
             let row = logits[start..<start + labels.labels.count]
             let best = likeliest(row)
+            let confidence = probability(of: best, in: row)
+            least = min(least, confidence)
             switch labels.labels[best] {
             case .inside(let slot) where isOpen && spans[spans.count - 1].slot == slot:
                 spans[spans.count - 1].last = token
-                spans[spans.count - 1].confidence = min(spans[spans.count - 1].confidence, probability(of: best, in: row))
+                spans[spans.count - 1].confidence = min(spans[spans.count - 1].confidence, confidence)
             case .begin(let slot), .inside(let slot):
-                spans.append(Span(slot: slot, first: token, last: token, confidence: probability(of: best, in: row)))
+                spans.append(Span(slot: slot, first: token, last: token, confidence: confidence))
                 isOpen = true
             case .outside, .ignored: isOpen = false
             }
         }
-        return spans
+        return (spans, least)
     }
 
     /// What fills the slots of a text by the spans of its row.

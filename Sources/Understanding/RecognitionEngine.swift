@@ -16,7 +16,7 @@ public final class RecognitionEngine: Sendable {
         public var work: Duration
         /// After each such time of waiting an utterance is treated as one of the next class up.
         public var agingBound: Duration
-        /// The greatest share of a batch that may be padding, 0 to 1.
+        /// The greatest share of what is computed that may be padding, 0 to 1.
         public var paddingShare: Double
         /// What share of the best throughput a batch must reach before it takes no more utterances, 0 to 1; 1: up to ``batchSize``.
         public var efficiency: Double
@@ -30,7 +30,7 @@ public final class RecognitionEngine: Sendable {
         /// The defaults of the queue.
         public init(
             batchSize: Int = 32, waiting: Int = 1024, work: Duration = .seconds(1), agingBound: Duration = .seconds(5),
-            paddingShare: Double = 0.15, efficiency: Double = 0.9, lengthBuckets: [Int]? = nil, cacheBytes: Int = 0
+            paddingShare: Double = 0.15, efficiency: Double = 0.8, lengthBuckets: [Int]? = nil, cacheBytes: Int = 0
         ) {
             self.batchSize = batchSize
             self.waiting = waiting
@@ -148,14 +148,15 @@ public final class RecognitionEngine: Sendable {
         }
         return Recognition(
             intents: Array(answer.intents.prefix(max(1, topK))),
-            slots: decoder.slots(answer.spans, encoding: encoding, text: utterance.text), model: bundle.id, route: route,
-            timing: answer.timing)
+            slots: decoder.slots(answer.spans, encoding: encoding, text: utterance.text),
+            labelConfidence: answer.labelConfidence, model: bundle.id, route: route, timing: answer.timing)
     }
 
     /// What a model makes of token ids: texts of the same tokens differ only in where their slots are.
     private struct Answer: Sendable {
         var intents: [Intent]
         var spans: [Decoder.Span]
+        var labelConfidence: Float
         var timing: Timing
 
         /// About what it takes in memory, the entries of a cache's tables included; the names of intents are the manifest's.
@@ -182,8 +183,9 @@ public final class RecognitionEngine: Sendable {
         guard intentLogits.allSatisfy(\.isFinite), slotLogits.allSatisfy(\.isFinite) else {
             throw ConversationError(.internalError, "the model \(bundle.id) gave a value that is not a finite number")
         }
+        let (spans, labelConfidence) = decoder.spans(slotLogits, encoding: encoding)
         return Answer(
-            intents: decoder.intents(intentLogits, count: topK), spans: decoder.spans(slotLogits, encoding: encoding),
+            intents: decoder.intents(intentLogits, count: topK), spans: spans, labelConfidence: labelConfidence,
             timing: Timing(queue: batched.queue, compute: batched.compute, batchSize: batched.batchSize, paddedLength: batched.length))
     }
 

@@ -12,9 +12,9 @@ import Understanding
         forgiving = try Cascade("name=auto,light=small,heavy=shop@3,threshold=0.9,fallback=light")
     }
 
-    private func recognition(_ model: String, _ confidence: Float, route: Route = .model) -> Recognition {
+    private func recognition(_ model: String, _ confidence: Float, labels: Float? = 1, route: Route = .model) -> Recognition {
         Recognition(
-            intents: [Intent(name: "chitchat", confidence: confidence)], model: model, route: route,
+            intents: [Intent(name: "chitchat", confidence: confidence)], labelConfidence: labels, model: model, route: route,
             timing: Timing(queue: .milliseconds(1), compute: .milliseconds(2), batchSize: 3, paddedLength: 8))
     }
 
@@ -46,6 +46,7 @@ import Understanding
         ("name=x,light=a,threshold=0.9", "has no heavy"), ("name=x,light=a,heavy=b", "has no threshold"),
         ("name=x,light=a,heavy=b,threshold=1.1", "has the threshold \"1.1\" (0 to 1)"),
         ("name=x,light=a,heavy=b,threshold=nan", "has the threshold \"nan\" (0 to 1)"),
+        ("name=x,light=a,heavy=b,threshold=0.9,labels=2", "has the labels \"2\" (0 to 1)"),
         ("name=x,light=a,heavy=b,threshold=0.9,fallback=yes", "has the fallback \"yes\" (fail or light)"),
         ("name=x,light=a,light=b,heavy=b,threshold=0.9", "names light twice"),
         ("name=x,light=a,heavy=a,threshold=0.9", "does not name two models"),
@@ -61,7 +62,7 @@ import Understanding
         #expect(error?.code == .invalidArgument)
         #expect(
             error?.message
-                == "the cascade \"\(text)\" \(what); name=NAME,light=MODEL,heavy=MODEL,threshold=0.9 is expected, with fallback=light at will"
+                == "the cascade \"\(text)\" \(what); name=NAME,light=MODEL,heavy=MODEL,threshold=0.9 is expected, with labels=0.7 and fallback=light at will"
         )
     }
 
@@ -85,6 +86,15 @@ import Understanding
         // 1 ms + 2 ms of the light step came before the heavy one's own wait of 1 ms.
         #expect(answer.timing == Timing(queue: .milliseconds(4), compute: .milliseconds(2), batchSize: 3, paddedLength: 8))
         #expect(asked == ["small", "shop@3"])
+    }
+
+    @Test(arguments: [(Float?.some(0.7), Route.light), (0.69, .heavy), (nil, .heavy)])
+    func theLabelsCountWhereAsked(_ labels: Float?, _ route: Route) async throws {
+        let strict = try Cascade("name=auto,light=small,heavy=shop@3,threshold=0.9,labels=0.7")
+        #expect(strict.labels == 0.7 && cascade.labels == 0)
+        let light = recognition("small@1", 0.95, labels: labels)
+        #expect(try await run(strict, light: .success(light), heavy: .success(recognition("shop@3", 0.4))).result.get().route == route)
+        #expect(try await run(cascade, light: .success(light), heavy: .success(light)).result.get().route == .light)
     }
 
     @Test func whatWasKeptSaysSo() async throws {

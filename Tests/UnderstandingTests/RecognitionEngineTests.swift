@@ -59,10 +59,14 @@ import Understanding
 
     @Test func confidenceOfASlotIsTheLeastAlongItsSpan() async throws {
         let engine = RecognitionEngine(bundle: try TestBundle().load(), workers: [fakeModel()])
-        let slot = try #require(await engine.recognize(Utterance("两百")).slots.first)
+        let recognition = try await engine.recognize(Utterance("我两百"))
+        let slot = try #require(recognition.slots.first)
         let power = exp(Double(FakeForwardPass.chosen))
         // X has no part in it: five labels are left.
         #expect(abs(Double(slot.confidence) - power / (power + 4)) < 1e-6)
+        // Words outside slots count for the labels of the whole; no words, no doubt.
+        #expect(try abs(Double(#require(recognition.labelConfidence)) - power / (power + 4)) < 1e-6)
+        #expect(try await engine.recognize(Utterance("\u{200D}")).labelConfidence == 1)
     }
 
     @Test func rowsArePaddedWithZeros() async throws {
