@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: setup build demo test evaluate bench format lint protos clean
+.PHONY: setup build demo test evaluate bench load format lint protos clean
 
 SWIFT_BUILD := swift build --explicit-target-dependency-import-check error
 CACHE := $(HOME)/.cache/kefu
@@ -30,6 +30,10 @@ test: setup
 ## Every benchmark, a few seconds each: see Benchmarks/README.md.
 bench: build
 	@bash Benchmarks/run
+
+## 1,000 to 8,000 users in conversation with a whole deployment on this machine: see Benchmarks/load/run.
+load: build
+	@bash Benchmarks/load/run
 
 ## The shipped models on the dev utterances, through the running intent-server.
 evaluate: build

@@ -31,11 +31,13 @@ let package = Package(
         .executableTarget(name: "Decide", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(
             name: "OpenLoop", dependencies: [kefu, argumentParser, asyncHTTPClient, histogram, nioCore, nioHTTP1], swiftSettings: strict),
+        .executableTarget(name: "Load", dependencies: [kefu, "Stack", argumentParser, histogram], swiftSettings: strict),
         .executableTarget(name: "rpc-echo", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(name: "RedisScripts", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(name: "Simulation", dependencies: [kefu, argumentParser, heapModule], swiftSettings: strict),
         .executableTarget(name: "TorchForward", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(name: "WarmShapes", dependencies: [kefu], swiftSettings: strict),
-        .executableTarget(name: "Turns", dependencies: [kefu, argumentParser], swiftSettings: strict),
+        .target(name: "Stack", swiftSettings: strict),
+        .executableTarget(name: "Turns", dependencies: [kefu, "Stack", argumentParser], swiftSettings: strict),
     ]
 )

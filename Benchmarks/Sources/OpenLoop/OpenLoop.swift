@@ -39,9 +39,9 @@ struct OpenLoop: AsyncParsableCommand {
             _ = await Run(sender).execute(plan.requests(rate: first, seconds: warmupSeconds))
         }
         print(
-            "| requests/s | class | sent | answered | in time/s | p50 ms | p90 ms | p99 ms | longest ms | not answered | client CPU µs a request |"
+            "| requests/s | class | sent | answered | in time/s | tokens/s | p50 ms | p90 ms | p99 ms | longest ms | not answered | client CPU µs a request |"
         )
-        print("|---:|---|---:|---:|---:|---:|---:|---:|---:|---|---:|")
+        print("|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|")
         for rate in rate {
             let before = CPU(of: pid)
             let outcome = await Run(sender).execute(plan.requests(rate: rate, seconds: seconds))

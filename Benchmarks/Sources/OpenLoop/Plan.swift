@@ -9,6 +9,8 @@ struct Plan {
         /// Seconds from the start of the run.
         var due: Double
         var text: String
+        /// What a server makes of the text: a token a character, and two.
+        var tokens: Int { text.count + 2 }
         var priority: Priority
     }
 

@@ -23,7 +23,7 @@ struct Run {
                     group.addTask {
                         let failure = await sender.send(request.text, request.priority)
                         let took = due.duration(to: .now)
-                        shared.outcome.withLock { $0.add(request.priority, took: took, failure: failure) }
+                        shared.outcome.withLock { $0.add(request.priority, tokens: request.tokens, took: took, failure: failure) }
                     }
                 }
             }
@@ -47,6 +47,8 @@ struct Outcome: Sendable {
         var sent = 0
         /// Microseconds from when it was due, of those that were answered.
         var latencies = Histogram<UInt64>(highestTrackableValue: 600_000_000, numberOfSignificantValueDigits: .three)
+        /// Of those that were answered.
+        var tokens = 0
         var failures: [String: Int] = [:]
     }
 
@@ -59,12 +61,13 @@ struct Outcome: Sendable {
     /// How many requests were answered.
     var answered: Int { classes.values.reduce(0) { $0 + Int($1.latencies.totalCount) } }
 
-    mutating func add(_ priority: Priority, took: Duration, failure: String?) {
+    mutating func add(_ priority: Priority, tokens: Int, took: Duration, failure: String?) {
         classes[priority, default: Class()].sent += 1
         if let failure {
             classes[priority, default: Class()].failures[failure, default: 0] += 1
         } else {
             _ = classes[priority, default: Class()].latencies.record(UInt64(max(took / .microseconds(1), 0)))
+            classes[priority, default: Class()].tokens += tokens
         }
     }
 
@@ -77,7 +80,8 @@ struct Outcome: Sendable {
             let failures = part.failures.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
             let cells = [
                 format(rate, 0), "\(priority)", "\(part.sent)", "\(part.latencies.totalCount)",
-                format(Double(part.latencies.totalCount) / seconds, 1), milliseconds(50), milliseconds(90), milliseconds(99),
+                format(Double(part.latencies.totalCount) / seconds, 1), format(Double(part.tokens) / seconds, 0), milliseconds(50),
+                milliseconds(90), milliseconds(99),
                 milliseconds(100), failures.isEmpty ? "0" : failures, format(cpu, 0),
             ]
             Swift.print("| " + cells.joined(separator: " | ") + " |")

@@ -2,6 +2,7 @@ import ArgumentParser
 import Conversation
 import Foundation
 import RPC
+import Stack
 import Wire
 
 /// Turns per second end to end: Redis, intent-server and orchestrator as processes of their own, and this generator.
@@ -23,14 +24,14 @@ struct Turns: AsyncParsableCommand {
         let stack = try Stack(bin: bin, models: models)
         defer { stack.stop() }
         let queue = CompletionQueue(name: "generator")
-        let channel = try Channel(stack.orchestrator.address, queue: queue)
+        let channel = try Channel(stack.orchestrator, queue: queue)
         print("| in flight | turns/s | p50 ms | p99 ms | failed | CPU µs a turn: generator | orchestrator | intent-server | redis | sum |")
         print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
         for count in inFlight {
             _ = await load(channel, queue, inFlight: count, seconds: 1)
             let before = stack.cpu()
             let result = await load(channel, queue, inFlight: count, seconds: seconds)
-            let used = zip(stack.cpu(), before).map { ($0 - $1) / Double(max(result.latencies.count, 1)) * 1e6 }
+            let used = zip(stack.cpu(), before).map { ($0.seconds - $1.seconds) / Double(max(result.latencies.count, 1)) * 1e6 }
             let sorted = result.latencies.sorted()
             let cells =
                 [
@@ -102,88 +103,4 @@ struct Turns: AsyncParsableCommand {
     }
 
     private func format(_ number: Double, _ digits: Int) -> String { String(format: "%.\(digits)f", number) }
-}
-
-/// The processes of one deployment, with a Redis of its own.
-private final class Stack {
-    struct Server {
-        var process: Process
-        var address: String
-    }
-
-    private(set) var orchestrator = Server(process: Process(), address: "")
-    private var processes: [Process] = []
-    private let directory: URL
-
-    init(bin: String, models: String) throws {
-        directory = FileManager.default.temporaryDirectory.appending(path: "kefu-turns-\(getpid())")
-        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
-        do {
-            let socket = try startRedis()
-            let intentServer = try start("\(bin)/intent-server", ["serve", "--listen", "127.0.0.1:0", "--models", models])
-            orchestrator = try start(
-                "\(bin)/dialogue-orchestrator",
-                ["serve", "--listen", "127.0.0.1:0", "--understanding", intentServer.address, "--redis", "unix://\(socket)"])
-        } catch {
-            stop()
-            throw error
-        }
-    }
-
-    private func startRedis() throws -> String {
-        let socket = directory.appending(path: "redis.sock").path(percentEncoded: false)
-        let redis = Process()
-        redis.executableURL = URL(filePath: "/usr/bin/redis-server")
-        redis.arguments = [
-            "--port", "0", "--unixsocket", socket, "--dir", directory.path(percentEncoded: false), "--save", "", "--appendonly", "yes",
-        ]
-        redis.standardOutput = FileHandle.nullDevice
-        try redis.run()
-        processes.append(redis)
-        while !FileManager.default.fileExists(atPath: socket) {
-            guard redis.isRunning else { throw ValidationError("redis-server did not start") }
-            usleep(10_000)
-        }
-        return socket
-    }
-
-    private func start(_ path: String, _ arguments: [String]) throws -> Server {
-        let process = Process()
-        process.executableURL = URL(filePath: path)
-        process.arguments = arguments
-        let output = Pipe()
-        process.standardOutput = output
-        try process.run()
-        processes.append(process)
-        var line = ""
-        while !line.contains("\n") {
-            let data = output.fileHandleForReading.availableData
-            guard !data.isEmpty else { throw ValidationError("\(path) did not start") }
-            line += String(decoding: data, as: UTF8.self)
-        }
-        guard let address = line.split(whereSeparator: \.isWhitespace).first(where: { $0.hasPrefix("grpc=") })?.dropFirst(5) else {
-            throw ValidationError("\(path) said '\(line)'")
-        }
-        return Server(process: process, address: String(address))
-    }
-
-    /// CPU seconds used so far: this process, orchestrator, intent server, Redis.
-    func cpu() -> [Double] {
-        ([getpid()] + processes.reversed().map(\.processIdentifier)).map { pid in
-            guard let stat = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8), let end = stat.lastIndex(of: ")") else {
-                return 0
-            }
-            let fields = stat[stat.index(after: end)...].split(separator: " ")
-            return ((Double(fields[11]) ?? 0) + (Double(fields[12]) ?? 0)) / Double(sysconf(Int32(_SC_CLK_TCK)))
-        }
-    }
-
-    func stop() {
-        for process in processes.reversed() {
-            // Children inherit the blocked signals of the thread that starts them, so SIGTERM may not reach them.
-            kill(process.processIdentifier, SIGKILL)
-            process.waitUntilExit()
-        }
-        try? FileManager.default.removeItem(at: directory)
-    }
 }
