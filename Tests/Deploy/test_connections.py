@@ -23,7 +23,7 @@ def test_a_connection_ends_by_age_and_calls_go_on():
         for seq in range(1, 4):
             while states.get(timeout=30) is not grpc.ChannelConnectivity.READY:
                 pass
-            assert reply(request(uid="aged", query="你好", seq=seq), timeout=30).text
+            assert reply(request(uid="aged", query="你好", seq=seq), timeout=30).reply
             # The server says GOAWAY, and the client has no connection until its next call.
             while states.get(timeout=30) is not grpc.ChannelConnectivity.IDLE:
                 pass

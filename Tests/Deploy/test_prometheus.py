@@ -120,7 +120,7 @@ def exported(configured):
     """By name: the label sets of each metric that either server exports, a few turns after its start."""
     client = servers.Client(configured["dialogue-orchestrator"].address)
     for seq, text in enumerate(["你好", "我要改地址", "谢谢"], 1):
-        assert client.reply("deploy", text, seq).text
+        assert client.reply("deploy", text, seq).reply
     found = {}
     for server in configured.values():
         for name, labels, _ in Metrics(server).samples:
