@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: setup build demo test evaluate bench load format lint protos clean
+.PHONY: setup build demo test image evaluate bench load format lint protos clean
 
 SWIFT_BUILD := swift build --explicit-target-dependency-import-check error
 CACHE := $(HOME)/.cache/kefu
@@ -26,6 +26,10 @@ demo: build
 ## Everything that CI runs.
 test: setup
 	@bash .ci/test
+
+## Builds the container images, and plays the demo's conversation in them; IMAGE_ARGUMENTS=--local where no registry of images is reached.
+image:
+	@bash Deploy/docker/test $(IMAGE_ARGUMENTS)
 
 ## Every benchmark, a few seconds each: see Benchmarks/README.md.
 bench: build

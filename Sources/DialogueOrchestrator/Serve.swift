@@ -49,6 +49,11 @@ struct Serve: AsyncParsableCommand {
     var redisTimeoutMs: String?
     @Option(help: "How long turns under way may go on after SIGTERM, in milliseconds. (default: 10000)")
     var graceMs: String?
+    @Option(
+        help:
+            "After how long clients are told to connect anew, in milliseconds, so that they find servers that were added; 0: never. (default: 0)"
+    )
+    var connectionAgeMs: String?
     @Option(help: "trace, debug, info, warning or error. (default: info)")
     var logLevel: String?
     @Option(help: "A YAML file of settings.")
@@ -61,7 +66,7 @@ struct Serve: AsyncParsableCommand {
                 "turn-timeout-ms": turnTimeoutMs,
                 "actions": actions, "actions-timeout-ms": actionsTimeoutMs, "actions-attempt-ms": actionsAttemptMs, "chitchat": chitchat,
                 "chitchat-timeout-ms": chitchatTimeoutMs, "chitchat-model": chitchatModel, "recognition-timeout-ms": recognitionTimeoutMs,
-                "redis-timeout-ms": redisTimeoutMs, "grace-ms": graceMs,
+                "redis-timeout-ms": redisTimeoutMs, "grace-ms": graceMs, "connection-age-ms": connectionAgeMs,
                 "log-level": logLevel,
             ], file: settings, environment: Program.environment)
         let logger = Program.logger("dialogue-orchestrator", level: try settings.logLevel())
@@ -97,7 +102,7 @@ struct Serve: AsyncParsableCommand {
 
         let server = try StandardServer(
             listen: listen, services: [endpoint.service] + (desk.map { [HandOffEndpoint(desk: $0).service] } ?? []), queue: queue,
-            grace: grace)
+            grace: grace, connectionAge: try settings.connectionAge())
         Program.announce([("grpc", Program.bound(listen, port: server.port))])
         server.health.set(.serving)
         try await Program.run(storeService.map { [$0, reloader, server] } ?? [reloader, server], grace: grace, logger: logger)

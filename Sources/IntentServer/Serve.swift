@@ -61,6 +61,11 @@ struct Serve: AsyncParsableCommand {
     var timeoutMs: String?
     @Option(help: "How long calls under way may go on after SIGTERM, in milliseconds. (default: 10000)")
     var graceMs: String?
+    @Option(
+        help:
+            "After how long clients are told to connect anew, in milliseconds, so that they find servers that were added; 0: never. (default: 0)"
+    )
+    var connectionAgeMs: String?
     @Option(help: "trace, debug, info, warning or error. (default: info)")
     var logLevel: String?
     @Option(help: "A YAML file of settings.")
@@ -75,6 +80,7 @@ struct Serve: AsyncParsableCommand {
                 "cascade": cascade, "cache-bytes": cacheBytes, "device": device, "precision": precision, "gpu-memory-share": gpuMemoryShare,
                 "workers": workers, "threads": threads,
                 "batch-size": batchSize, "padding-share": paddingShare, "queue": queue, "timeout-ms": timeoutMs, "grace-ms": graceMs,
+                "connection-age-ms": connectionAgeMs,
                 "log-level": logLevel,
             ], file: settings, environment: Program.environment)
         let logger = Program.logger("intent-server", level: try settings.logLevel())
@@ -121,7 +127,8 @@ struct Serve: AsyncParsableCommand {
 
         let completions = CompletionQueue(name: "understanding")
         let server = try StandardServer(
-            listen: listen, services: [understanding.service, inference.service], health: health, queue: completions, grace: grace)
+            listen: listen, services: [understanding.service, inference.service], health: health, queue: completions, grace: grace,
+            connectionAge: try settings.connectionAge())
         let http = try settings.string("http").map { listen in
             (listen, try StandardHTTPServer(listen: listen, health: health, metrics: registry, logger: logger))
         }

@@ -92,6 +92,14 @@ public struct Settings: Sendable {
         try choice("log-level", default: .info, Logger.Level.allCases.map { ($0.rawValue, $0) })
     }
 
+    /// After how long clients connect anew: `connection-age-ms`; nil, the default and 0, for never.
+    ///
+    /// - Throws: ``SettingsError`` where what was set is something else.
+    public func connectionAge() throws(SettingsError) -> Duration? {
+        let age = try milliseconds("connection-age-ms", default: .zero)
+        return age > .zero ? age : nil
+    }
+
     private func wrong(_ key: String, _ text: String, _ expected: String) -> SettingsError {
         let variable = "KEFU_" + key.uppercased().map { $0 == "-" ? "_" : String($0) }.joined()
         let place = file.map { ", or '\(key)' in \($0)" } ?? ""

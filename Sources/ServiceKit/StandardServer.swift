@@ -14,16 +14,21 @@ public struct StandardServer: ServiceLifecycle.Service {
 
     /// Binds a server.
     ///
-    /// - Parameter health: Health of the services, where one of them must know it; nil: made here.
+    /// - Parameters:
+    ///   - health: Health of the services, where one of them must know it; nil: made here.
+    ///   - connectionAge: After how long (10 % more or less) clients are told to connect anew, so that they find servers that were added;
+    ///     calls under way finish on the old connection. Nil: never.
     /// - Throws: `RPCError` where the address cannot be bound.
     public init(
-        listen: String, services: [RPC.Service], health: Health? = nil, queue: CompletionQueue, grace: Duration
+        listen: String, services: [RPC.Service], health: Health? = nil, queue: CompletionQueue, grace: Duration,
+        connectionAge: Duration? = nil
     ) throws(RPCError) {
         let names = services.map(\.name)
         self.health = health ?? Health(services: names)
         let reflection = try Reflection(services: names + [self.health.service.name])
         var configuration = Server.Configuration(address: listen)
         configuration.maximumRequestBytes = 1 << 20
+        configuration.maximumConnectionAge = connectionAge
         server = try Server(configuration, services: services + [self.health.service] + reflection.services, queue: queue)
         self.grace = grace
     }

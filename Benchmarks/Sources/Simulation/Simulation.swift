@@ -60,9 +60,20 @@ struct Simulation: ParsableCommand {
     var efficiency = BatchQueue.Limits().efficiency
     @Flag(help: "Search for the parameters that come nearest to the reported test, and print the best.")
     var fit = false
+    @Option(help: "Print how many replicas so many users need, such as 1000,3000,5000,8000; needs --times of one replica.")
+    var plan: String?
+    @Option(help: "With --plan: the mean seconds between an answer and a user's next message.")
+    var think = 1.25
+    @Option(help: "With --plan: the goal for the slowest percent of turns, in milliseconds.")
+    var targetMs = 300.0
+    @Option(help: "With --plan: the milliseconds of a turn outside queue and compute.")
+    var baseMs = 20.0
+    @Option(help: "With --plan: the most tokens of an utterance, its two special ones included; each length from 4 on is the same likely.")
+    var longest = 32
 
     func run() throws {
         if fit { return search() }
+        if plan != nil { return try printPlan() }
         let clock = ContinuousClock()
         let start = clock.now
         var virtual = 0.0
@@ -127,6 +138,31 @@ struct Simulation: ParsableCommand {
 
         let took = (clock.now - start) / .seconds(1)
         print("\n\(Int(virtual)) s of virtual time in \(round(took, 2)) s: \(Int(virtual / took)) times faster than real time")
+    }
+
+    private func printPlan() throws {
+        guard let times else { throw ValidationError("--plan needs --times: the measured times of one replica (Benchmarks/times.py)") }
+        let users = plan?.split(separator: ",").map { Int($0) } ?? []
+        guard !users.isEmpty, !users.contains(where: { ($0 ?? 0) < 1 }), longest >= 4, think > 0 else {
+            throw ValidationError("--plan takes numbers of users, such as 1000,5000; --longest at least 4; --think more than 0")
+        }
+        let cost = try CostModel(file: times)
+        let goal = Plan(
+            think: think, base: baseMs / 1000, target: targetMs / 1000, lengths: 4...longest, seconds: seconds, seed: seed)
+        print("Goal: TP99 at most \(Int(targetMs)) ms, errors at most \(percent(goal.errors)). Users think for \(think) s.\n")
+        print(
+            "| users | turns/s | replicas | turns/s a replica | TP50 | TP99 | errors | mean batch |\n|---:|---:|---:|---:|---:|---:|---:|---:|"
+        )
+        for case let users? in users {
+            guard let answer = goal.answer(users: users, queue: queue(32, cost), cost: cost) else {
+                print("| \(users) | | more than 1000, or none can: one batch alone takes too long | | | | | |")
+                continue
+            }
+            let own = answer.run.goodput
+            print(
+                "| \(users) | \(Int((own * Double(answer.replicas)).rounded())) | \(answer.replicas) | \(Int(own.rounded())) | \(ms(answer.outcome.percentile(0.5))) | \(ms(answer.outcome.percentile(0.99))) | \(percent(answer.outcome.errors)) | \(round(answer.run.meanBatch, 1)) |"
+            )
+        }
     }
 
     static let head = """

@@ -1,0 +1,42 @@
+"""The Dockerfiles: what hadolint says, and that what they copy is there. `make image` builds them and runs the demo in them."""
+
+import re
+import subprocess
+
+import pytest
+from conftest import ROOT, TOOLS
+
+DOCKERFILES = sorted((ROOT / "Deploy/docker").glob("*Dockerfile"))
+
+
+def hadolint(path):
+    return subprocess.run([TOOLS / "hadolint", path], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_hadolint_finds_nothing_to_say(path):
+    result = hadolint(path)
+    assert (result.returncode, result.stdout) == (0, "")
+
+
+def test_hadolint_has_something_to_say_of_a_bad_one(tmp_path):
+    path = tmp_path / "Dockerfile"
+    path.write_text("FROM debian\nRUN apt-get install curl\n")
+    assert "DL3006" in hadolint(path).stdout
+
+
+def test_the_build_context_holds_what_is_copied():
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for name in ("Dockerfile", "models.Dockerfile"):
+        for sources in re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "Deploy/docker" / name).read_text(), re.MULTILINE):
+            for source in sources.split():
+                assert (ROOT / source).exists() and source in allowed, source
+
+
+def test_no_service_runs_as_root():
+    for path in DOCKERFILES:
+        text = path.read_text()
+        stages = re.split(r"^FROM ", text, flags=re.MULTILINE)[1:]
+        final = [stage for stage in stages if "ENTRYPOINT" in stage]
+        assert all(re.search(r"^USER 65532:65532$", stage, re.MULTILINE) for stage in final)
+        assert not any(re.search(r"\b(g\+\+|python3-pip|swift build)\b", stage) for stage in final)
