@@ -85,11 +85,23 @@ public struct Settings: Sendable {
         return choice.1
     }
 
+    /// Yes or no: `true` or `false`; by default no.
+    ///
+    /// - Throws: ``SettingsError`` where what was set is something else.
+    public func flag(_ key: String) throws(SettingsError) -> Bool { try choice(key, default: false, [("true", true), ("false", false)]) }
+
     /// The level of detail of the logs: `log-level`, by default `info`.
     ///
     /// - Throws: ``SettingsError`` where what was set is something else.
     public func logLevel() throws(SettingsError) -> Logger.Level {
         try choice("log-level", default: .info, Logger.Level.allCases.map { ($0.rawValue, $0) })
+    }
+
+    /// How lines of the log are written: `log-format`, by default `text`.
+    ///
+    /// - Throws: ``SettingsError`` where what was set is something else.
+    public func logFormat() throws(SettingsError) -> Program.LogFormat {
+        try choice("log-format", default: .text, Program.LogFormat.allCases.map { ($0.rawValue, $0) })
     }
 
     private func wrong(_ key: String, _ text: String, _ expected: String) -> SettingsError {
