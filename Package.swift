@@ -99,8 +99,14 @@ let package = Package(
             ],
             swiftSettings: strict),
         .target(
-            name: "DialogueService", dependencies: ["Dialogue", "RPC", "Redis", "ServiceKit", "Wire", lifecycle, logging],
-            swiftSettings: strict),
+            name: "DialogueService",
+            dependencies: [
+                "Dialogue", "RPC", "RPCServices", "Redis", "ServiceKit", "Wire", httpTypes, hummingbird, lifecycle, logging, nioCore,
+            ],
+            resources: [
+                .embedInCode("Resources/openapi.yaml"), .embedInCode("Resources/inspector/inspector.html"),
+                .embedInCode("Resources/inspector/inspector.css"), .embedInCode("Resources/inspector/inspector.js"),
+            ], swiftSettings: strict),
 
         // Programs: command line and composition only.
         .executableTarget(

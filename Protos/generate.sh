@@ -9,13 +9,13 @@ rm -rf "$out"
 mkdir -p "$out/include" "$out/generated"
 
 code=(google/protobuf/descriptor.proto google/protobuf/wrappers.proto grpc/health/v1/health.proto grpc/reflection/v1/reflection.proto)
-folders=(inference kefu tensorflow tensorflow_serving)
+folders=(inference kefu opentelemetry tensorflow tensorflow_serving)
 while IFS= read -r file; do code+=("$file"); done < <(cd Protos && find "${folders[@]}" -name '*.proto' | LC_ALL=C sort)
 # protobuf-c's strings end at the first NUL and have no length. `string` and `bytes` are the same on the wire, so the C code
 # is generated from copies in which every string is bytes: the length stays exact, and Wire checks the text itself. A map's key
 # cannot be bytes, so there a map is what it is on the wire: a repeated message of key and value.
 copies=$(mktemp -d)
-cp -r Protos/grpc Protos/inference Protos/kefu Protos/tensorflow Protos/tensorflow_serving "$copies"
+cp -r Protos/grpc Protos/inference Protos/kefu Protos/opentelemetry Protos/tensorflow Protos/tensorflow_serving "$copies"
 find "$copies" -name '*.proto' -exec sed -i -E 's/^( *(repeated )?)string ([a-z_0-9]+ = )/\1bytes \3/' {} +
 while IFS= read -r file; do
     for value in $(sed -nE 's/^ *map<string, ([A-Za-z]+)>.*/\1/p' "$file" | LC_ALL=C sort -u); do
@@ -27,7 +27,7 @@ protoc -I "$copies" --c_out="$out/generated" "${code[@]}"
 rm -rf "$copies"
 (cd "$out/generated" && find . -name '*.pb-c.h' | while IFS= read -r h; do mkdir -p "../include/$(dirname "$h")"; mv "$h" "../include/$h"; done)
 
-# Reflection serves what clients may call; the store's messages are private, and TensorFlow Serving is called, not served.
+# Reflection serves what clients may call; the store's messages are private; TensorFlow Serving and OpenTelemetry's collector are called, not served.
 public=()
 while IFS= read -r file; do public+=("$file"); done < <(cd Protos && find grpc inference kefu -name '*.proto' -not -path 'kefu/store/*' | LC_ALL=C sort)
 set=$(mktemp)

@@ -20,6 +20,19 @@ struct Serve: AsyncParsableCommand {
 
     @Option(help: "Where to listen: HOST:PORT, port 0 for a free one, or unix:PATH. (default: 127.0.0.1:50052)")
     var listen: String?
+    @Option(
+        help:
+            "Where to serve POST /api/chat, /openapi.yaml, /metrics and /readyz by HTTP: HOST:PORT, port 0 for a free one. (default: nowhere)"
+    )
+    var http: String?
+    @Option(help: "A file with the bearer token that HTTP asks for, or set KEFU_HTTP_TOKEN; probes need none. (default: none asked for)")
+    var httpTokenFile: String?
+    @Flag(help: "Serve /inspector, a page that shows developers each turn in full; on a loopback address only.")
+    var inspector = false
+    @Flag(help: "Let the inspector be served on an address that others can reach.")
+    var inspectorAnywhere = false
+    @Option(help: "Where the inspector reads the intent server's metrics: a URL such as http://127.0.0.1:9090/metrics. (default: nowhere)")
+    var understandingMetrics: String?
     @Option(help: "The intent servers: HOST:PORT, dns:///NAME:PORT or ipv4:A:P,B:P; more than one take turns. (default: 127.0.0.1:50051)")
     var understanding: String?
     @Option(
@@ -54,6 +67,12 @@ struct Serve: AsyncParsableCommand {
             "After how long clients are told to connect anew, in milliseconds, so that they find servers that were added; 0: never. (default: 0)"
     )
     var connectionAgeMs: String?
+    @Option(help: "Where spans are sent: the HOST:PORT of an OpenTelemetry collector's OTLP/gRPC. (default: nowhere)")
+    var otlp: String?
+    @Option(help: "The share of new traces that is sampled, 0 to 1; a trace that comes in keeps its decision. (default: 0.01)")
+    var traceRatio: String?
+    @Option(help: "How the log is written: text, or json, an object a line. (default: text)")
+    var logFormat: String?
     @Option(help: "trace, debug, info, warning or error. (default: info)")
     var logLevel: String?
     @Option(help: "A YAML file of settings.")
@@ -62,14 +81,17 @@ struct Serve: AsyncParsableCommand {
     func run() async throws {
         let settings = try await Settings(
             flags: [
-                "listen": listen, "understanding": understanding, "redis": redis, "domain": domain, "domain-poll-ms": domainPollMs,
+                "listen": listen, "http": http, "http-token-file": httpTokenFile, "inspector": inspector ? "true" : nil,
+                "inspector-anywhere": inspectorAnywhere ? "true" : nil, "understanding-metrics": understandingMetrics,
+                "understanding": understanding, "redis": redis,
+                "domain": domain, "domain-poll-ms": domainPollMs,
                 "turn-timeout-ms": turnTimeoutMs,
                 "actions": actions, "actions-timeout-ms": actionsTimeoutMs, "actions-attempt-ms": actionsAttemptMs, "chitchat": chitchat,
                 "chitchat-timeout-ms": chitchatTimeoutMs, "chitchat-model": chitchatModel, "recognition-timeout-ms": recognitionTimeoutMs,
                 "redis-timeout-ms": redisTimeoutMs, "grace-ms": graceMs, "connection-age-ms": connectionAgeMs,
-                "log-level": logLevel,
+                "log-level": logLevel, "log-format": logFormat, "otlp": otlp, "trace-ratio": traceRatio,
             ], file: settings, environment: Program.environment)
-        let logger = Program.logger("dialogue-orchestrator", level: try settings.logLevel())
+        let logger = Program.logger("dialogue-orchestrator", level: try settings.logLevel(), format: try settings.logFormat())
         let grace = try settings.milliseconds("grace-ms", default: .seconds(10))
         let listen = settings.string("listen", default: "127.0.0.1:50052")
 
@@ -78,6 +100,11 @@ struct Serve: AsyncParsableCommand {
         let reloader = await DomainReloader(
             directory: directory, domains: domains, interval: try settings.milliseconds("domain-poll-ms", default: .seconds(2)),
             logger: logger)
+        let registry = MetricsRegistry()
+        registry.addProcess()
+        let metrics = DialogueMetrics(registry: registry)
+        let traces = try TraceExporter.configured(settings, service: "dialogue-orchestrator", registry: registry, logger: logger)
+        let observer = TurnObserver(metrics: metrics, tracer: traces?.tracer)
         let queue = CompletionQueue(name: "dialogue")
         // Recognition changes nothing, so it may be asked for again: one intent server that goes away is not noticed while another is there.
         var channel = Channel.Configuration()
@@ -88,14 +115,17 @@ struct Serve: AsyncParsableCommand {
         var environment = TurnEnvironment(now: { Program.now() }, newSessionID: { Program.newID() })
         environment.recognitionBudget = try settings.milliseconds("recognition-timeout-ms", default: .seconds(1))
         let (store, storeService) = try store(settings, now: environment.now)
-        var (parts, partChannels) = try parts(settings, domains: domains, queue: queue, logger: logger)
+        var (parts, partChannels) = try parts(settings, domains: domains, queue: queue, metrics: metrics, logger: logger)
         // Sessions in this process's memory are for one process; a desk needs them where every orchestrator is.
         let desk = (store as? RedisSessionStore).map { store in
             HandOffDesk(store: store, domain: { domains.current }, now: environment.now, newLease: { Program.newID() })
         }
         parts.waiting = desk
-        let turns = TurnTaker(
-            domains: domains, store: store, recognizer: RemoteRecognizer(channel: understanding), parts: parts, environment: environment)
+        let turns = ObservedTurns(
+            TurnTaker(
+                domains: domains, store: observer.observing(store),
+                recognizer: observer.observing(RemoteRecognizer(channel: understanding)), parts: observer.observing(parts),
+                environment: environment), observer: observer, domains: domains, logger: logger)
         var configuration = DialogueEndpoint.Configuration()
         configuration.turnTimeout = try settings.milliseconds("turn-timeout-ms", default: .seconds(10))
         let endpoint = DialogueEndpoint(turns: turns, desk: desk, configuration: configuration)
@@ -103,18 +133,27 @@ struct Serve: AsyncParsableCommand {
         let server = try StandardServer(
             listen: listen, services: [endpoint.service] + (desk.map { [HandOffEndpoint(desk: $0).service] } ?? []), queue: queue,
             grace: grace, connectionAge: try settings.connectionAge())
-        Program.announce([("grpc", Program.bound(listen, port: server.port))])
+        let http = try HTTPSide(
+            settings: settings, turns: turns, health: server.health, registry: registry, turnTimeout: configuration.turnTimeout,
+            queue: queue,
+            logger: logger
+        ).server()
+        let announcement = Announcement(grpc: Program.bound(listen, port: server.port), http: http)
         server.health.set(.serving)
-        try await Program.run(storeService.map { [$0, reloader, server] } ?? [reloader, server], grace: grace, logger: logger)
+        // What stands first is shut down last: the HTTP side shows the drain, and turns under way commit.
+        let first: [any ServiceLifecycle.Service] =
+            (traces.map { [$0.exporter] } ?? []) + (storeService.map { [$0] } ?? []) + (http.map { [$0.server] } ?? [])
+        try await Program.run(first + [announcement, reloader, server], grace: grace, logger: logger)
         for channel in partChannels + [understanding] { await channel.close() }
         await queue.shutdown()
     }
 
     /// The shop's backend and the model of small talk, as far as they are configured.
-    private func parts(_ settings: Settings, domains: DomainCatalog, queue: CompletionQueue, logger: Logger) throws -> (
-        OptionalParts, [Channel]
-    ) {
+    private func parts(
+        _ settings: Settings, domains: DomainCatalog, queue: CompletionQueue, metrics: DialogueMetrics, logger: Logger
+    ) throws -> (OptionalParts, [Channel]) {
         var parts = OptionalParts()
+        var breakers: [(part: String, state: @Sendable () -> CircuitBreaker.State)] = []
         var channels: [Channel] = []
         // Both lanes decide themselves what is sent again, and a connection that is away must be tried often.
         var channel = Channel.Configuration()
@@ -124,7 +163,9 @@ struct Serve: AsyncParsableCommand {
             configuration.timeout = try settings.milliseconds("actions-timeout-ms", default: configuration.timeout)
             configuration.attemptTimeout = try settings.milliseconds("actions-attempt-ms", default: configuration.attemptTimeout)
             channels.append(try Channel(address, configuration: channel, queue: queue))
-            parts.actions = RemoteActions(channel: channels[channels.count - 1], configuration: configuration, logger: logger)
+            let actions = RemoteActions(channel: channels[channels.count - 1], configuration: configuration, logger: logger)
+            parts.actions = actions
+            breakers.append(("actions", { actions.breakerState }))
         }
         if let address = settings.string("chitchat") {
             var configuration = RemoteChitchat.Configuration()
@@ -134,9 +175,11 @@ struct Serve: AsyncParsableCommand {
             let chitchat = RemoteChitchat(
                 channel: channels[channels.count - 1], filter: { domains.current.smallTalk }, configuration: configuration, logger: logger)
             parts.chitchat = chitchat
+            breakers.append(("chitchat", { chitchat.breakerState }))
             // Nobody waits for it: without the model templates answer.
             Task { await chitchat.logStatus() }
         }
+        metrics.watch(breakers: breakers)
         return (parts, channels)
     }
 

@@ -1,10 +1,10 @@
 import Conversation
-public import Dialogue
 public import RPC
+import RPCServices
 import ServiceKit
 import Wire
 
-/// `kefu.dialogue.v1.Dialogue` over a turn taker.
+/// `kefu.dialogue.v1.Dialogue` over a turn taker that is watched.
 public struct DialogueEndpoint: Sendable {
     /// The full name of the service.
     public static let name = "kefu.dialogue.v1.Dialogue"
@@ -22,14 +22,14 @@ public struct DialogueEndpoint: Sendable {
         public init() {}
     }
 
-    private let turns: TurnTaker
+    private let turns: ObservedTurns
     private let desk: HandOffDesk?
     private let configuration: Configuration
 
     /// An endpoint over a turn taker.
     ///
     /// - Parameter desk: The desk whose agents' words streams bring; nil: there is none.
-    public init(turns: TurnTaker, desk: HandOffDesk? = nil, configuration: Configuration = Configuration()) {
+    public init(turns: ObservedTurns, desk: HandOffDesk? = nil, configuration: Configuration = Configuration()) {
         self.turns = turns
         self.desk = desk
         self.configuration = configuration
@@ -42,11 +42,14 @@ public struct DialogueEndpoint: Sendable {
             [
                 .unary("Reply") { [self] request, context in
                     try await status { () throws(ConversationError) in
-                        let message = try DialogueCodec.replyRequest(decoding: request).message.get()
-                        return DialogueCodec.replyResponse(try await turns.reply(to: message, deadline: deadline(context)))
+                        let message = DialogueCodec.replyRequest(decoding: request).message
+                        return DialogueCodec.replyResponse(
+                            try await turns.reply(to: message, deadline: deadline(context), parent: TraceContext(context.metadata)))
                     }
                 },
                 .streaming("Converse") { [self] requests, responses, context in
+                    turns.metrics.converseStreams.add(1)
+                    defer { turns.metrics.converseStreams.add(-1) }
                     let watch = DeskWatch(desk: desk, interval: configuration.deskInterval)
                     try await watch.during(responses) {
                         try await answerSideBySide(
@@ -73,7 +76,8 @@ public struct DialogueEndpoint: Sendable {
     /// Answers one message of a stream. Its deadline is the turn's own: a stream's deadline says how long the stream may live.
     private func converse(_ incoming: DialogueCodec.Incoming, _ watch: DeskWatch, _ context: ServerContext) async -> [UInt8] {
         do throws(ConversationError) {
-            let reply = try await turns.reply(to: incoming.message.get(), deadline: deadline(context))
+            let reply = try await turns.reply(
+                to: incoming.message, deadline: deadline(context), parent: TraceContext(context.metadata))
             watch.note(reply)
             return DialogueCodec.replyResponse(reply)
         } catch {

@@ -2,6 +2,7 @@ public import Conversation
 public import Dialogue
 public import Logging
 public import RPC
+import RPCServices
 import Synchronization
 import Wire
 
@@ -38,6 +39,9 @@ public struct RemoteActions: Actions {
         breaker = Guarded(CircuitBreaker(configuration.breaker))
     }
 
+    /// How the circuit breaker stands.
+    public var breakerState: CircuitBreaker.State { breaker.state }
+
     /// Does it once, however often it is called with the same idempotency key.
     public func perform(_ call: ActionCall, uid: UserID, now: Timestamp, deadline: ContinuousClock.Instant?) async -> ActionResult {
         let end = ContinuousClock.now + configuration.timeout
@@ -50,12 +54,15 @@ public struct RemoteActions: Actions {
             guard ContinuousClock.now < deadline, let permit = breaker.admit() else { return .unavailable }
             let attempt = min(deadline, ContinuousClock.now + configuration.attemptTimeout)
             do throws(RPCError) {
-                let answer = try await channel.unary(Self.method, request, options: CallOptions(deadline: attempt)).message
+                let answer = try await channel.unary(
+                    Self.method, request, options: CallOptions(deadline: attempt, metadata: TraceContext.outgoing)
+                ).message
                 breaker.note(.success, of: permit)
                 return try result(answer)
             } catch {
                 breaker.note(Self.outcome(of: error), of: permit)
-                logger.warning("\(call.name) (\(call.idempotencyKey)): the actions backend answered \(error)")
+                logger.warning(
+                    "\(call.name) (\(call.idempotencyKey)): the actions backend answered \(call.hidingArguments(in: "\(error)"))")
                 guard Self.repeatable.contains(error.code), !Task.isCancelled, ContinuousClock.now + pause < deadline else {
                     return .unavailable
                 }
@@ -87,11 +94,20 @@ public struct RemoteActions: Actions {
     }
 }
 
+extension ActionCall {
+    /// A text without the values of the arguments: a backend's error may repeat what the customer said, and some of it must not stand in logs.
+    func hidingArguments(in text: String) -> String {
+        arguments.flatMap { [$0.value, $0.normalized] }.filter { !$0.isEmpty }.reduce(text) { $0.replacing($1, with: "***") }
+    }
+}
+
 /// A circuit breaker that many tasks share, by the continuous clock.
 final class Guarded: Sendable {
     private let breaker: Mutex<CircuitBreaker>
 
     init(_ breaker: CircuitBreaker) { self.breaker = Mutex(breaker) }
+
+    var state: CircuitBreaker.State { breaker.withLock { $0.state } }
 
     func admit() -> CircuitBreaker.Permit? { breaker.withLock { $0.admit(at: .now) } }
 

@@ -2,6 +2,7 @@ import Conversation
 public import Dialogue
 public import Logging
 public import RPC
+import RPCServices
 import Synchronization
 import Wire
 
@@ -44,6 +45,9 @@ public struct RemoteChitchat: Chitchat {
         places = Places(configuration.concurrency)
     }
 
+    /// How the circuit breaker stands.
+    public var breakerState: CircuitBreaker.State { breaker.state }
+
     /// What the model says; nil where it cannot answer in time, has nothing to say, or says what it may not.
     public func answer(_ query: String, recent: [String], deadline: ContinuousClock.Instant?) async -> String? {
         let end = ContinuousClock.now + configuration.budget
@@ -56,7 +60,8 @@ public struct RemoteChitchat: Chitchat {
             inputs: [("text", query), ("context", recent.joined(separator: "\n"))])
         do throws(RPCError) {
             let response = try await channel.unary(
-                "/tensorflow.serving.PredictionService/Predict", request, options: CallOptions(deadline: deadline)
+                "/tensorflow.serving.PredictionService/Predict", request,
+                options: CallOptions(deadline: deadline, metadata: TraceContext.outgoing)
             ).message
             breaker.note(.success, of: permit)
             return said(response)

@@ -1,6 +1,7 @@
 public import Conversation
 public import Dialogue
 public import RPC
+import RPCServices
 import ServiceKit
 import Wire
 
@@ -17,7 +18,8 @@ public struct RemoteRecognizer: Recognizer {
         let bytes: [UInt8]
         do throws(RPCError) {
             bytes = try await channel.unary(
-                "/kefu.understanding.v1.Understanding/Understand", request, options: CallOptions(deadline: deadline)
+                "/kefu.understanding.v1.Understanding/Understand", request,
+                options: CallOptions(deadline: deadline, metadata: TraceContext.outgoing)
             ).message
         } catch {
             throw ConversationError(error, from: "the intent server")

@@ -20,6 +20,8 @@ struct Serve: AsyncParsableCommand {
     var listen: String?
     @Option(help: "Where to serve /metrics and /readyz by HTTP: HOST:PORT, port 0 for a free one. (default: nowhere)")
     var http: String?
+    @Option(help: "A file with the bearer token that HTTP asks for, or set KEFU_HTTP_TOKEN; probes need none. (default: none asked for)")
+    var httpTokenFile: String?
     @Option(help: "The folder of the model bundles, NAME/VERSION. (default: Deploy/models)")
     var models: String?
     @Option(help: "Which versions of each model are served: latest, latest:N or all. (default: latest)")
@@ -66,6 +68,12 @@ struct Serve: AsyncParsableCommand {
             "After how long clients are told to connect anew, in milliseconds, so that they find servers that were added; 0: never. (default: 0)"
     )
     var connectionAgeMs: String?
+    @Option(help: "Where spans are sent: the HOST:PORT of an OpenTelemetry collector's OTLP/gRPC. (default: nowhere)")
+    var otlp: String?
+    @Option(help: "The share of new traces that is sampled, 0 to 1; a trace that comes in keeps its decision. (default: 0.01)")
+    var traceRatio: String?
+    @Option(help: "How the log is written: text, or json, an object a line. (default: text)")
+    var logFormat: String?
     @Option(help: "trace, debug, info, warning or error. (default: info)")
     var logLevel: String?
     @Option(help: "A YAML file of settings.")
@@ -75,15 +83,16 @@ struct Serve: AsyncParsableCommand {
         try ModelLoader.prepareProcess()
         let settings = try await Settings(
             flags: [
-                "listen": listen, "http": http, "models": models, "versions": versions, "poll-interval-ms": pollIntervalMs,
+                "listen": listen, "http": http, "http-token-file": httpTokenFile, "models": models, "versions": versions,
+                "poll-interval-ms": pollIntervalMs,
                 "default-model": defaultModel,
                 "cascade": cascade, "cache-bytes": cacheBytes, "device": device, "precision": precision, "gpu-memory-share": gpuMemoryShare,
                 "workers": workers, "threads": threads,
                 "batch-size": batchSize, "padding-share": paddingShare, "queue": queue, "timeout-ms": timeoutMs, "grace-ms": graceMs,
                 "connection-age-ms": connectionAgeMs,
-                "log-level": logLevel,
+                "log-level": logLevel, "log-format": logFormat, "otlp": otlp, "trace-ratio": traceRatio,
             ], file: settings, environment: Program.environment)
-        let logger = Program.logger("intent-server", level: try settings.logLevel())
+        let logger = Program.logger("intent-server", level: try settings.logLevel(), format: try settings.logFormat())
         let grace = try settings.milliseconds("grace-ms", default: .seconds(10))
         let listen = settings.string("listen", default: "127.0.0.1:50051")
 
@@ -109,6 +118,7 @@ struct Serve: AsyncParsableCommand {
         let registry = MetricsRegistry()
         registry.addProcess()
         let metrics = UnderstandingMetrics(registry: registry)
+        let traces = try TraceExporter.configured(settings, service: "intent-server", registry: registry, logger: logger)
         var configuration = ModelHost.Configuration()
         configuration.versions = try VersionPolicy(settings.string("versions", default: "latest"))
         configuration.defaultModel = try settings.string("default-model").map { try ModelSelector($0) }
@@ -121,16 +131,20 @@ struct Serve: AsyncParsableCommand {
         metrics.watch(host, in: registry)
 
         let health = Health(services: [UnderstandingEndpoint.name, InferenceEndpoint.name])
-        let understanding = UnderstandingEndpoint(host: host, metrics: metrics, timeout: timeout)
+        let understanding = UnderstandingEndpoint(host: host, metrics: metrics, tracer: traces?.tracer, timeout: timeout)
         let inference = InferenceEndpoint(
-            host: host, health: health, metrics: metrics, rowLimit: engine.batchSize, timeout: timeout)
+            host: host, health: health, metrics: metrics, tracer: traces?.tracer, rowLimit: engine.batchSize, timeout: timeout)
 
         let completions = CompletionQueue(name: "understanding")
         let server = try StandardServer(
             listen: listen, services: [understanding.service, inference.service], health: health, queue: completions, grace: grace,
             connectionAge: try settings.connectionAge())
         let http = try settings.string("http").map { listen in
-            (listen, try StandardHTTPServer(listen: listen, health: health, metrics: registry, logger: logger))
+            (
+                listen,
+                try StandardHTTPServer(
+                    listen: listen, health: health, metrics: registry, logger: logger, token: try HTTPToken(settings))
+            )
         }
         let models = ModelService(host: host, pollInterval: try settings.milliseconds("poll-interval-ms", default: .seconds(5))) {
             var addresses = [(name: "grpc", address: Program.bound(listen, port: server.port))]
@@ -139,7 +153,8 @@ struct Serve: AsyncParsableCommand {
             Program.announce(addresses)
         }
         // The HTTP side goes last, so that the drain can be watched.
-        try await Program.run((http.map { [$0.1] } ?? []) + [models, server], grace: grace, logger: logger)
+        try await Program.run(
+            (traces.map { [$0.exporter] } ?? []) + (http.map { [$0.1] } ?? []) + [models, server], grace: grace, logger: logger)
         await completions.shutdown()
     }
 }

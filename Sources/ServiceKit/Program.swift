@@ -1,6 +1,7 @@
 public import Conversation
 import Foundation
 public import Logging
+import RPCServices
 public import ServiceLifecycle
 import UnixSignals
 
@@ -9,9 +10,23 @@ public enum Program {
     /// The version of both programs.
     public static let version = "0.1.0-dev"
 
-    /// Sends logs to standard error and gives the program's logger.
-    public static func logger(_ label: String, level: Logger.Level) -> Logger {
-        LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
+    /// How lines of the log are written.
+    public enum LogFormat: String, Sendable, CaseIterable {
+        /// For people.
+        case text
+        /// One JSON object a line.
+        case json
+    }
+
+    /// Sends logs to standard error, each line with the trace that it belongs to, and gives the program's logger.
+    public static func logger(_ label: String, level: Logger.Level, format: LogFormat = .text) -> Logger {
+        LoggingSystem.bootstrap(
+            { label, provider in
+                switch format {
+                case .text: StreamLogHandler.standardError(label: label, metadataProvider: provider)
+                case .json: JSONLogHandler(label: label, metadataProvider: provider)
+                }
+            }, metadataProvider: .trace)
         var logger = Logger(label: label)
         logger.logLevel = level
         return logger
@@ -57,5 +72,13 @@ public enum Program {
     public static func bound(_ listen: String, port: Int) -> String {
         guard port != 0, let colon = listen.lastIndex(of: ":") else { return listen }
         return "\(listen[..<colon]):\(port)"
+    }
+}
+
+extension Logger.MetadataProvider {
+    /// The trace and the span that a task works for.
+    static let trace = Logger.MetadataProvider {
+        guard let context = TraceContext.current else { return [:] }
+        return ["trace_id": "\(context.traceID)", "span_id": "\(context.spanID.hexadecimal)"]
     }
 }

@@ -85,6 +85,11 @@ public struct Settings: Sendable {
         return choice.1
     }
 
+    /// Yes or no: `true` or `false`; by default no.
+    ///
+    /// - Throws: ``SettingsError`` where what was set is something else.
+    public func flag(_ key: String) throws(SettingsError) -> Bool { try choice(key, default: false, [("true", true), ("false", false)]) }
+
     /// The level of detail of the logs: `log-level`, by default `info`.
     ///
     /// - Throws: ``SettingsError`` where what was set is something else.
@@ -98,6 +103,13 @@ public struct Settings: Sendable {
     public func connectionAge() throws(SettingsError) -> Duration? {
         let age = try milliseconds("connection-age-ms", default: .zero)
         return age > .zero ? age : nil
+    }
+
+    /// How lines of the log are written: `log-format`, by default `text`.
+    ///
+    /// - Throws: ``SettingsError`` where what was set is something else.
+    public func logFormat() throws(SettingsError) -> Program.LogFormat {
+        try choice("log-format", default: .text, Program.LogFormat.allCases.map { ($0.rawValue, $0) })
     }
 
     private func wrong(_ key: String, _ text: String, _ expected: String) -> SettingsError {

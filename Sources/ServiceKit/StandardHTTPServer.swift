@@ -1,3 +1,4 @@
+import Glibc
 import HTTPTypes
 public import Hummingbird
 public import Logging
@@ -8,7 +9,7 @@ public import ServiceLifecycle
 import Synchronization
 
 /// The HTTP side of a program, as a service of the process: `/metrics` for Prometheus, `/healthz` (the process answers), `/readyz` (what gRPC health says of the
-/// server as a whole), `/version`, and the routes that a service adds. It has one thread of its own, so that it never waits for gRPC, nor gRPC for it.
+/// server as a whole), `/version`, and the routes that a service adds. With a token, what is not for probes asks for it. It has one thread of its own, so that it never waits for gRPC, nor gRPC for it.
 public struct StandardHTTPServer: ServiceLifecycle.Service {
     private let host: String
     private let port: Int
@@ -20,11 +21,13 @@ public struct StandardHTTPServer: ServiceLifecycle.Service {
     ///
     /// - Parameters:
     ///   - listen: HOST:PORT; port 0 for a free one.
+    ///   - token: What callers must name, those of `/healthz`, `/readyz`, `/version` and `publicRoutes` excepted; nil: nothing.
+    ///   - publicRoutes: Adds routes that are open to all.
     ///   - routes: Adds routes.
     /// - Throws: ``SettingsError`` where `listen` is not HOST:PORT.
     public init(
-        listen: String, health: Health, metrics: MetricsRegistry, logger: Logger,
-        routes: (Router<BasicRequestContext>) -> Void = { _ in }
+        listen: String, health: Health, metrics: MetricsRegistry, logger: Logger, token: HTTPToken? = nil,
+        publicRoutes: (Router<BasicRequestContext>) -> Void = { _ in }, routes: (Router<BasicRequestContext>) -> Void = { _ in }
     ) throws(SettingsError) {
         let parts = listen.lastIndex(of: ":").map { (listen[..<$0], listen[listen.index(after: $0)...]) }
         guard let (host, digits) = parts, !host.isEmpty, let port = UInt16(digits) else {
@@ -38,14 +41,27 @@ public struct StandardHTTPServer: ServiceLifecycle.Service {
         self.logger = logger
 
         let router = Router(options: .autoGenerateHeadEndpoints)
-        router.get("metrics") { _, _ in Response(metrics.text(), type: "text/plain; version=0.0.4; charset=utf-8") }
         router.get("healthz") { _, _ in Response("ok\n") }
         router.get("readyz") { _, _ in
             health.status() == .serving ? Response("ok\n") : Response("not serving\n", status: .serviceUnavailable)
         }
         router.get("version") { _, _ in Response(Program.version + "\n") }
+        publicRoutes(router)
+        // Only what is added from here on is behind it.
+        if let token { router.add(middleware: HTTPTokenGuard(token: token)) }
+        router.get("metrics") { _, _ in Response(metrics.text(), type: "text/plain; version=0.0.4; charset=utf-8") }
         routes(router)
         responder = router.buildResponder()
+    }
+
+    /// Whether only this machine reaches the server.
+    public var isLoopback: Bool { Self.isLoopback(host) }
+
+    /// Whether a host is this machine, whatever the network: `localhost`, `::1`, or 127.0.0.0/8.
+    public static func isLoopback(_ host: String) -> Bool {
+        if host.lowercased() == "localhost" || host == "::1" { return true }
+        var address = in_addr()
+        return inet_pton(AF_INET, host, &address) == 1 && UInt32(bigEndian: address.s_addr) >> 24 == 127
     }
 
     /// The port that was bound; waits until it is.

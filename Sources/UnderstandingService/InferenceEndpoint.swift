@@ -1,7 +1,7 @@
 import Conversation
 public import RPC
 public import RPCServices
-import ServiceKit
+public import ServiceKit
 import Wire
 
 /// KServe's Open Inference Protocol v2, `inference.GRPCInferenceService`, over the models of a host.
@@ -12,6 +12,7 @@ public struct InferenceEndpoint: Sendable {
     private let host: ModelHost
     private let health: Health
     private let metrics: UnderstandingMetrics
+    private let tracer: Tracer?
     /// The most utterances of one request.
     private let rowLimit: Int
     /// How long a request may take where the client sets no deadline, and at the most where it does.
@@ -20,10 +21,14 @@ public struct InferenceEndpoint: Sendable {
     /// An endpoint over the models of a host.
     ///
     /// - Parameter health: Tells whether the server is ready.
-    public init(host: ModelHost, health: Health, metrics: UnderstandingMetrics, rowLimit: Int, timeout: Duration = .seconds(10)) {
+    public init(
+        host: ModelHost, health: Health, metrics: UnderstandingMetrics, tracer: Tracer? = nil, rowLimit: Int,
+        timeout: Duration = .seconds(10)
+    ) {
         self.host = host
         self.health = health
         self.metrics = metrics
+        self.tracer = tracer
         self.rowLimit = rowLimit
         self.timeout = timeout
     }
@@ -69,6 +74,18 @@ public struct InferenceEndpoint: Sendable {
     }
 
     private func infer(_ bytes: [UInt8], _ context: ServerContext) async throws(ConversationError) -> [UInt8] {
+        let span = tracer?.begin("infer", parent: TraceContext(context.metadata))
+        do throws(ConversationError) {
+            let (response, rows) = try await response(to: bytes, context)
+            span?.end([("kefu.rows", .integer(Int64(rows)))])
+            return response
+        } catch {
+            span?.end(failure: error.code.description)
+            throw error
+        }
+    }
+
+    private func response(to bytes: [UInt8], _ context: ServerContext) async throws(ConversationError) -> (response: [UInt8], rows: Int) {
         let request = try metrics.counting { () throws(ConversationError) in
             try InferenceCodec.inferRequest(decoding: bytes, rowLimit: rowLimit)
         }
@@ -78,7 +95,7 @@ public struct InferenceEndpoint: Sendable {
             let row = RecognitionRequest(utterance: utterance, priority: request.priority, model: request.model, topK: request.topK)
             return try await metrics.recognize(row, with: host, deadline: deadline)
         }
-        return InferenceCodec.inferResponse(recognitions, to: request, defaultModel: host.defaultModel.name)
+        return (InferenceCodec.inferResponse(recognitions, to: request, defaultModel: host.defaultModel.name), recognitions.count)
     }
 
     /// Recognises the rows side by side. The first that fails cancels those that still wait, and its failure is that of all.

@@ -1,6 +1,7 @@
 import Conversation
 public import RPC
-import ServiceKit
+import RPCServices
+public import ServiceKit
 import Understanding
 import Wire
 
@@ -11,15 +12,20 @@ public struct UnderstandingEndpoint: Sendable {
 
     private let host: ModelHost
     private let metrics: UnderstandingMetrics
+    private let tracer: Tracer?
     /// How long an utterance may take where the client sets no deadline, and at the most where it does.
     private let timeout: Duration
     /// How many utterances of one stream may be waiting or under way.
     private let utterancesPerStream: Int
 
     /// An endpoint over the models of a host.
-    public init(host: ModelHost, metrics: UnderstandingMetrics, timeout: Duration = .seconds(10), utterancesPerStream: Int = 256) {
+    public init(
+        host: ModelHost, metrics: UnderstandingMetrics, tracer: Tracer? = nil, timeout: Duration = .seconds(10),
+        utterancesPerStream: Int = 256
+    ) {
         self.host = host
         self.metrics = metrics
+        self.tracer = tracer
         self.timeout = timeout
         self.utterancesPerStream = utterancesPerStream
     }
@@ -59,7 +65,29 @@ public struct UnderstandingEndpoint: Sendable {
     ) async throws(ConversationError) -> [UInt8] {
         let request = try metrics.counting { () throws(ConversationError) in try incoming.get() }
         let own = ContinuousClock.now + timeout
-        let recognition = try await metrics.recognize(request, with: host, deadline: context.deadline.map { min($0, own) } ?? own)
+        let span = tracer?.begin("understand", parent: TraceContext(context.metadata))
+        let recognition: Recognition
+        do throws(ConversationError) {
+            recognition = try await metrics.recognize(request, with: host, deadline: context.deadline.map { min($0, own) } ?? own)
+        } catch {
+            span?.end(failure: error.code.description)
+            throw error
+        }
+        span?.end(recognition)
         return UnderstandingCodec.understandResponse(recognition, requestID: request.requestID)
+    }
+}
+
+extension OpenSpan {
+    /// Ends the span of a recognition, with its time in the queue and of its batch's computing as parts. Of these the lengths were measured; they are laid end
+    /// to end from the start of the span.
+    func end(_ recognition: Recognition) {
+        let timing = recognition.timing
+        addPart("queue", offset: .zero, duration: timing.queue)
+        addPart("compute", offset: timing.queue, duration: timing.compute)
+        end([
+            ("kefu.intent", .text(recognition.intents.first?.name ?? "")), ("kefu.model", .text(recognition.model)),
+            ("kefu.batch_size", .integer(Int64(timing.batchSize))), ("kefu.padded_length", .integer(Int64(timing.paddedLength))),
+        ])
     }
 }

@@ -316,7 +316,7 @@ func source(_ source: Kefu__Dialogue__V1__ReplySource) -> ReplySource {
 
 extension Awaiting {
     /// The contract's word for it: a slot's name, `confirm`, or empty. The offer of a person wants a yes or no as well.
-    var wireName: String {
+    public var wireName: String {
         switch self {
         case .nothing: ""
         case .slot(let name): name

@@ -88,3 +88,19 @@ import Testing
         }
     }
 }
+
+@Suite struct HTTPAccessTests {
+    @Test(arguments: ["127.0.0.1", "127.8.9.10", "localhost", "LocalHost", "::1"]) func theseAreThisMachine(_ host: String) {
+        #expect(StandardHTTPServer.isLoopback(host))
+    }
+
+    @Test(arguments: ["", "0.0.0.0", "::", "10.0.0.1", "128.0.0.1", "127.0.0.1.example.com", "localhost.example.com"])
+    func theseMayNotBe(_ host: String) {
+        #expect(!StandardHTTPServer.isLoopback(host))
+    }
+
+    @Test(arguments: ["", "short", "with a space in it", "umlaut-ä-umlaut-ä-umlaut"]) func theseAreNoTokens(_ secret: String) {
+        let error = #expect(throws: SettingsError.self) { try HTTPToken(secret, from: "the test's file") }
+        #expect(error?.description.contains("the test's file") == true && !(error?.description.contains("umlaut") ?? true))
+    }
+}

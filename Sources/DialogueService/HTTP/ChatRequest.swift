@@ -1,0 +1,52 @@
+import Conversation
+import Foundation
+
+/// The body of `POST /api/chat`: `{"uid": "u1", "query": "我要改地址", "seq": 1}`. Fields of other names are left alone.
+struct ChatRequest: Decodable {
+    private static let expected = #"a JSON object such as {"uid": "u1", "query": "我要改地址", "seq": 1}"#
+
+    private var uid: String
+    private var query: String
+    /// 0 or absent: the server numbers the message.
+    private var seq: UInt64?
+
+    /// The message in a body.
+    ///
+    /// - Throws: ``ConversationError`` of `.invalidArgument` that names the field which is at fault, and what was expected.
+    static func message(in body: Data) throws(ConversationError) -> Message {
+        let request: ChatRequest
+        do {
+            request = try JSONDecoder().decode(ChatRequest.self, from: body)
+        } catch let error as DecodingError {
+            throw ConversationError(.invalidArgument, fault(error))
+        } catch {
+            throw ConversationError(.invalidArgument, "the body is not JSON; \(expected) is expected")
+        }
+        for (name, text) in [("uid", request.uid), ("query", request.query)] where text.utf8.contains(0) {
+            throw ConversationError(.invalidArgument, "\(name) has the character U+0000; text without it is expected")
+        }
+        return Message(
+            uid: try UserID(request.uid), query: try Utterance(request.query), seq: request.seq == 0 ? nil : request.seq)
+    }
+
+    private static func fault(_ error: DecodingError) -> String {
+        switch error {
+        case .keyNotFound(let key, _): "\(key.stringValue) is missing; \(form(of: key.stringValue)) is expected"
+        case .typeMismatch(_, let context), .valueNotFound(_, let context), .dataCorrupted(let context):
+            if let name = context.codingPath.first?.stringValue {
+                "\(name) is not \(form(of: name))"
+            } else {
+                "the body is not what was expected: \(expected)"
+            }
+        @unknown default: "the body is not what was expected: \(expected)"
+        }
+    }
+
+    private static func form(of field: String) -> String {
+        switch field {
+        case "uid": "a string of 1 to \(UserID.byteLimit) bytes of UTF-8"
+        case "query": "a string of 1 to \(Utterance.scalarLimit) Unicode scalars"
+        default: "a whole number from 0 to \(UInt64.max)"
+        }
+    }
+}

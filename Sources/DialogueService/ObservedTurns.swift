@@ -1,0 +1,102 @@
+public import Conversation
+public import Dialogue
+public import Logging
+public import RPCServices
+import ServiceKit
+
+/// A turn taker that is watched: the way into the orchestrator for every transport.
+public struct ObservedTurns: Sendable {
+    private let taker: TurnTaker
+    private let observer: TurnObserver
+    private let log: TurnLog
+
+    var metrics: DialogueMetrics { observer.metrics }
+
+    /// A turn taker whose turns are watched. Its parts are observed by themselves, by the same observer.
+    ///
+    /// - Parameters:
+    ///   - domains: Which slots must not stand in logs in full.
+    ///   - logger: At the level `debug` each turn is a line, without what the customer wrote.
+    public init(_ taker: TurnTaker, observer: TurnObserver, domains: DomainCatalog, logger: Logger) {
+        self.taker = taker
+        self.observer = observer
+        log = TurnLog(domains: domains, logger: logger)
+    }
+
+    /// Answers one message, or says what is wrong with it.
+    ///
+    /// - Parameter parent: The trace that the message belongs to; nil: none, or a new one.
+    /// - Throws: ``ConversationError``: what `message` fails with, or what the turn taker throws.
+    public func reply(
+        to message: Result<Message, ConversationError>, deadline: ContinuousClock.Instant?, parent: TraceContext? = nil
+    ) async throws(ConversationError) -> Reply {
+        let begun = ContinuousClock.now
+        metrics.inFlight.add(1)
+        defer { metrics.inFlight.add(-1) }
+        let span = observer.tracer?.begin("turn", parent: parent)
+        guard let context = span?.context ?? parent else {
+            let result = await answer(to: message, deadline)
+            note(result, of: message, after: begun.duration(to: .now))
+            return try result.get()
+        }
+        let result = await TraceContext.$current.withValue(context) {
+            let result = await answer(to: message, deadline)
+            note(result, of: message, after: begun.duration(to: .now))
+            return result
+        }
+        switch result {
+        case .success(let reply): span?.end(reply.attributes)
+        case .failure(let error): span?.end([("kefu.code", .text(error.code.description))], failure: error.code.description)
+        }
+        return try result.get()
+    }
+
+    private func answer(to message: Result<Message, ConversationError>, _ deadline: ContinuousClock.Instant?) async
+        -> Result<Reply, ConversationError>
+    {
+        do throws(ConversationError) {
+            return .success(try await taker.reply(to: message.get(), deadline: deadline))
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    private func note(
+        _ result: Result<Reply, ConversationError>, of message: Result<Message, ConversationError>, after duration: Duration
+    ) {
+        switch result {
+        case .success(let reply):
+            metrics.note(reply, after: duration)
+            log.note(reply, after: duration)
+        case .failure(let error):
+            let message = try? message.get()
+            metrics.note(error, after: message == nil ? nil : duration)
+            log.note(error, of: message, after: duration)
+        }
+    }
+
+    /// What is known of a user's session.
+    ///
+    /// - Throws: What the turn taker throws.
+    public func session(of uid: UserID, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> SessionSnapshot {
+        try await taker.session(of: uid, deadline: deadline)
+    }
+
+    /// Drops a user's session.
+    ///
+    /// - Returns: Whether there was one.
+    public func end(_ uid: UserID, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> Bool {
+        try await taker.end(uid, deadline: deadline)
+    }
+}
+
+extension Reply {
+    /// What a span tells of it: neither who the customer is nor what was said.
+    fileprivate var attributes: [(name: String, value: Span.Value)] {
+        [
+            ("kefu.seq", .integer(Int64(clamping: seq))), ("kefu.intent", .text(recognition?.intent.name ?? "")),
+            ("kefu.flow", .text(session.flow ?? "")), ("kefu.source", .text(source.label)), ("kefu.replayed", .flag(replayed)),
+            ("kefu.degraded_parts", .text(degradedParts.joined(separator: ","))), ("kefu.handed_off", .flag(session.handedOff)),
+        ]
+    }
+}
