@@ -62,7 +62,10 @@ let package = Package(
         .target(name: "CGRPC", cSettings: strictC, linkerSettings: [.linkedLibrary("grpc"), .linkedLibrary("gpr")]),
         .target(
             name: "CHiredis", cSettings: strictC,
-            linkerSettings: [.linkedLibrary("hiredis"), .linkedLibrary("event")]),
+            linkerSettings: [
+                .linkedLibrary("hiredis"), .linkedLibrary("event_core"), .linkedLibrary("event_openssl"), .linkedLibrary("ssl"),
+                .linkedLibrary("crypto"),
+            ]),
         .target(name: "CProtos", linkerSettings: [.linkedLibrary("protobuf-c")]),
 
         // Handles: safe async Swift over one C library each. They know nothing of Kefu.
@@ -123,7 +126,8 @@ let package = Package(
         .testTarget(name: "RPCTests", dependencies: ["RPC"], resources: [.copy("Certificates")], swiftSettings: strict),
         .testTarget(name: "RPCServicesTests", dependencies: ["RPC", "RPCServices", "CProtos"], swiftSettings: strict),
         .target(name: "RedisTestSupport", dependencies: ["Redis"], path: "Tests/RedisTestSupport", swiftSettings: strict),
-        .testTarget(name: "RedisTests", dependencies: ["Redis", "RedisTestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "RedisTests", dependencies: ["Redis", "RedisTestSupport"], resources: [.copy("Certificates")], swiftSettings: strict),
         .testTarget(name: "ConversationTests", dependencies: ["Conversation"], swiftSettings: strict),
         .testTarget(name: "WireTests", dependencies: ["Wire", "CProtos", "Conversation"], swiftSettings: strict),
         .testTarget(name: "TokenizationTests", dependencies: ["Tokenization"], resources: [.copy("Resources")], swiftSettings: strict),
