@@ -24,7 +24,7 @@ let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let mustache: Target.Dependency = .product(name: "Mustache", package: "swift-mustache")
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
-let sha2: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let systemPackage: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 let unixSignals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
@@ -41,6 +41,7 @@ let package = Package(
             targets: [
                 "Torch", "RPC", "RPCServices", "Redis", "Conversation", "Wire", "Tokenization", "Batching", "Understanding", "Dialogue",
             ]),
+        .library(name: "KefuServices", targets: ["DialogueService"]),
     ],
     dependencies: [
         .package(path: "Sources/CTorch"),
@@ -82,7 +83,7 @@ let package = Package(
         // Cores: what Kefu exists for, without a network.
         .target(name: "Tokenization", swiftSettings: strict),
         .target(name: "Batching", dependencies: [dequeModule, heapModule], swiftSettings: strict),
-        .target(name: "Understanding", dependencies: ["Batching", "Conversation", "Tokenization", sha2], swiftSettings: strict),
+        .target(name: "Understanding", dependencies: ["Batching", "Conversation", "Tokenization", crypto], swiftSettings: strict),
         .target(name: "Dialogue", dependencies: ["Conversation", mustache, yams], swiftSettings: strict),
 
         // Services: the cores behind gRPC, with the real parts plugged in.
@@ -102,7 +103,8 @@ let package = Package(
             ],
             swiftSettings: strict),
         .target(
-            name: "DialogueService", dependencies: ["Dialogue", "RPC", "Redis", "ServiceKit", "Wire", lifecycle, logging],
+            name: "DialogueService",
+            dependencies: ["Dialogue", "RPC", "Redis", "ServiceKit", "Wire", lifecycle, logging, crypto],
             swiftSettings: strict),
 
         // Programs: command line and composition only.
@@ -121,7 +123,7 @@ let package = Package(
 
         // Tests: one target a library.
         .target(
-            name: "TestSupport", dependencies: ["Understanding", "Conversation", sha2], path: "Tests/TestSupport", swiftSettings: strict),
+            name: "TestSupport", dependencies: ["Understanding", "Conversation", crypto], path: "Tests/TestSupport", swiftSettings: strict),
         .testTarget(name: "TorchTests", dependencies: ["Torch"], resources: [.copy("Resources")], swiftSettings: strict),
         .testTarget(name: "RPCTests", dependencies: ["RPC"], resources: [.copy("Certificates")], swiftSettings: strict),
         .testTarget(name: "RPCServicesTests", dependencies: ["RPC", "RPCServices", "CProtos"], swiftSettings: strict),

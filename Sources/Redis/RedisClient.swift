@@ -58,12 +58,14 @@ public final class RedisClient: Sendable {
     /// - Parameter command: The command's words: its name and its arguments.
     /// - Parameter deadline: When to stop waiting; without it, ``Configuration/commandTimeout`` from now.
     /// - Parameter source: Who may answer a command that only reads.
+    /// - Parameter replication: What replicas must confirm before the reply is given, of all that the server had written until then.
     /// - Throws: ``RedisError``; an error reply of the server is a ``RedisError/Code/serverError``.
     public nonisolated(nonsending) func send(
-        _ command: [RedisBytes], deadline: ContinuousClock.Instant? = nil, from source: ReadSource = .master
+        _ command: [RedisBytes], replication: Replication? = nil, deadline: ContinuousClock.Instant? = nil,
+        from source: ReadSource = .master
     ) async throws(RedisError) -> RedisValue {
         if let refusal = SharedConnection.refusal(of: command) { throw refusal }
-        var route = Route()
+        var route = Route(replication: replication)
         if configuration.endpoint.isCluster {
             route.slot = CommandKey.of(command)?.hashSlot
             route.prefersReplica = source == .replica
@@ -71,7 +73,7 @@ public final class RedisClient: Sendable {
         return try await perform(CommandEncoder.encode(command), route, deadline: deadline ?? .now + configuration.commandTimeout)
     }
 
-    /// Sends a command and waits for its reply. See ``send(_:deadline:from:)``.
+    /// Sends a command and waits for its reply. See ``send(_:replication:deadline:from:)``.
     public nonisolated(nonsending) func send(
         _ command: RedisBytes..., deadline: ContinuousClock.Instant? = nil
     ) async throws(RedisError) -> RedisValue {
