@@ -24,7 +24,7 @@ let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let mustache: Target.Dependency = .product(name: "Mustache", package: "swift-mustache")
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
-let sha2: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let systemPackage: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 let unixSignals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
@@ -41,6 +41,7 @@ let package = Package(
             targets: [
                 "Torch", "RPC", "RPCServices", "Redis", "Conversation", "Wire", "Tokenization", "Batching", "Understanding", "Dialogue",
             ]),
+        .library(name: "KefuServices", targets: ["DialogueService"]),
     ],
     dependencies: [
         .package(path: "Sources/CTorch"),
@@ -62,7 +63,10 @@ let package = Package(
         .target(name: "CGRPC", cSettings: strictC, linkerSettings: [.linkedLibrary("grpc"), .linkedLibrary("gpr")]),
         .target(
             name: "CHiredis", cSettings: strictC,
-            linkerSettings: [.linkedLibrary("hiredis"), .linkedLibrary("event")]),
+            linkerSettings: [
+                .linkedLibrary("hiredis"), .linkedLibrary("event_core"), .linkedLibrary("event_openssl"), .linkedLibrary("ssl"),
+                .linkedLibrary("crypto"),
+            ]),
         .target(name: "CProtos", linkerSettings: [.linkedLibrary("protobuf-c")]),
 
         // Handles: safe async Swift over one C library each. They know nothing of Kefu.
@@ -79,7 +83,7 @@ let package = Package(
         // Cores: what Kefu exists for, without a network.
         .target(name: "Tokenization", swiftSettings: strict),
         .target(name: "Batching", dependencies: [dequeModule, heapModule], swiftSettings: strict),
-        .target(name: "Understanding", dependencies: ["Batching", "Conversation", "Tokenization", sha2], swiftSettings: strict),
+        .target(name: "Understanding", dependencies: ["Batching", "Conversation", "Tokenization", crypto], swiftSettings: strict),
         .target(name: "Dialogue", dependencies: ["Conversation", mustache, yams], swiftSettings: strict),
 
         // Services: the cores behind gRPC, with the real parts plugged in.
@@ -101,7 +105,7 @@ let package = Package(
         .target(
             name: "DialogueService",
             dependencies: [
-                "Dialogue", "RPC", "RPCServices", "Redis", "ServiceKit", "Wire", httpTypes, hummingbird, lifecycle, logging, nioCore,
+                "Dialogue", "RPC", "RPCServices", "Redis", "ServiceKit", "Wire", crypto, httpTypes, hummingbird, lifecycle, logging, nioCore,
             ],
             resources: [
                 .embedInCode("Resources/openapi.yaml"), .embedInCode("Resources/inspector/inspector.html"),
@@ -124,12 +128,13 @@ let package = Package(
 
         // Tests: one target a library.
         .target(
-            name: "TestSupport", dependencies: ["Understanding", "Conversation", sha2], path: "Tests/TestSupport", swiftSettings: strict),
+            name: "TestSupport", dependencies: ["Understanding", "Conversation", crypto], path: "Tests/TestSupport", swiftSettings: strict),
         .testTarget(name: "TorchTests", dependencies: ["Torch"], resources: [.copy("Resources")], swiftSettings: strict),
         .testTarget(name: "RPCTests", dependencies: ["RPC"], resources: [.copy("Certificates")], swiftSettings: strict),
         .testTarget(name: "RPCServicesTests", dependencies: ["RPC", "RPCServices", "CProtos"], swiftSettings: strict),
         .target(name: "RedisTestSupport", dependencies: ["Redis"], path: "Tests/RedisTestSupport", swiftSettings: strict),
-        .testTarget(name: "RedisTests", dependencies: ["Redis", "RedisTestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "RedisTests", dependencies: ["Redis", "RedisTestSupport"], resources: [.copy("Certificates")], swiftSettings: strict),
         .testTarget(name: "ConversationTests", dependencies: ["Conversation"], swiftSettings: strict),
         .testTarget(name: "WireTests", dependencies: ["Wire", "CProtos", "Conversation"], swiftSettings: strict),
         .testTarget(name: "TokenizationTests", dependencies: ["Tokenization"], resources: [.copy("Resources")], swiftSettings: strict),

@@ -16,6 +16,7 @@ let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 let heapModule: Target.Dependency = .product(name: "HeapModule", package: "swift-collections")
 let kefu: Target.Dependency = .product(name: "KefuLibraries", package: "kefu")
+let services: Target.Dependency = .product(name: "KefuServices", package: "kefu")
 
 let package = Package(
     name: "kefu-benchmarks",
@@ -34,6 +35,8 @@ let package = Package(
         .executableTarget(name: "Load", dependencies: [kefu, "Stack", argumentParser, histogram], swiftSettings: strict),
         .executableTarget(name: "rpc-echo", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(name: "RedisScripts", dependencies: [kefu], swiftSettings: strict),
+        .executableTarget(name: "RedisSafety", dependencies: [kefu], swiftSettings: strict),
+        .executableTarget(name: "SessionAge", dependencies: [kefu, services], swiftSettings: strict),
         .executableTarget(name: "Simulation", dependencies: [kefu, argumentParser, heapModule], swiftSettings: strict),
         .executableTarget(name: "TorchForward", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(name: "WarmShapes", dependencies: [kefu], swiftSettings: strict),

@@ -59,7 +59,9 @@ public struct RecognizedSlot: Sendable, Hashable {
 }
 
 /// A slot's value as it was written, and in standard form.
-public struct SlotValue: Sendable, Hashable {
+///
+/// Its description names the slot and shows no value: values may be sensitive, and descriptions end up in logs.
+public struct SlotValue: Sendable, Hashable, CustomStringConvertible, CustomReflectable {
     /// The slot's name in the domain, such as `order_id`.
     public var name: String
     /// As the customer wrote it.
@@ -73,6 +75,12 @@ public struct SlotValue: Sendable, Hashable {
         self.value = value
         self.normalized = normalized
     }
+
+    /// The slot's name, and how long its value is.
+    public var description: String { "\(name): ***(\(value.count) characters)" }
+
+    /// The same in dumps.
+    public var customMirror: Mirror { Mirror(self, children: ["name": name, "characters": value.count]) }
 }
 
 /// Which path of the intent server answered.

@@ -6,7 +6,6 @@ import Glibc
 import Logging
 import RPC
 import RPCServices
-import Redis
 import ServiceKit
 import ServiceLifecycle
 
@@ -35,9 +34,7 @@ struct Serve: AsyncParsableCommand {
     var understandingMetrics: String?
     @Option(help: "The intent servers: HOST:PORT, dns:///NAME:PORT or ipv4:A:P,B:P; more than one take turns. (default: 127.0.0.1:50051)")
     var understanding: String?
-    @Option(
-        help: "The session store: redis://[USER:PASSWORD@]HOST:PORT/DB, unix:///PATH, or memory: (this process only). (default: memory:)")
-    var redis: String?
+    @OptionGroup var sessions: RedisOptions
     @Option(help: "The folder of the domain: flows, rules, replies. (default: Deploy/domains/ecommerce)")
     var domain: String?
     @Option(help: "The shop's backend, kefu.actions.v1.Actions: HOST:PORT. (default: none; flows say that the wish is registered)")
@@ -58,8 +55,6 @@ struct Serve: AsyncParsableCommand {
     var turnTimeoutMs: String?
     @Option(help: "The most a turn waits for the intent server, in milliseconds. (default: 1000)")
     var recognitionTimeoutMs: String?
-    @Option(help: "The most a command of Redis may take, in milliseconds. (default: 1000)")
-    var redisTimeoutMs: String?
     @Option(help: "How long turns under way may go on after SIGTERM, in milliseconds. (default: 10000)")
     var graceMs: String?
     @Option(
@@ -83,14 +78,14 @@ struct Serve: AsyncParsableCommand {
             flags: [
                 "listen": listen, "http": http, "http-token-file": httpTokenFile, "inspector": inspector ? "true" : nil,
                 "inspector-anywhere": inspectorAnywhere ? "true" : nil, "understanding-metrics": understandingMetrics,
-                "understanding": understanding, "redis": redis,
+                "understanding": understanding,
                 "domain": domain, "domain-poll-ms": domainPollMs,
                 "turn-timeout-ms": turnTimeoutMs,
                 "actions": actions, "actions-timeout-ms": actionsTimeoutMs, "actions-attempt-ms": actionsAttemptMs, "chitchat": chitchat,
                 "chitchat-timeout-ms": chitchatTimeoutMs, "chitchat-model": chitchatModel, "recognition-timeout-ms": recognitionTimeoutMs,
-                "redis-timeout-ms": redisTimeoutMs, "grace-ms": graceMs, "connection-age-ms": connectionAgeMs,
+                "grace-ms": graceMs, "connection-age-ms": connectionAgeMs,
                 "log-level": logLevel, "log-format": logFormat, "otlp": otlp, "trace-ratio": traceRatio,
-            ], file: settings, environment: Program.environment)
+            ].merging(sessions.flags) { $1 }, file: settings, environment: Program.environment)
         let logger = Program.logger("dialogue-orchestrator", level: try settings.logLevel(), format: try settings.logFormat())
         let grace = try settings.milliseconds("grace-ms", default: .seconds(10))
         let listen = settings.string("listen", default: "127.0.0.1:50052")
@@ -114,7 +109,7 @@ struct Serve: AsyncParsableCommand {
 
         var environment = TurnEnvironment(now: { Program.now() }, newSessionID: { Program.newID() })
         environment.recognitionBudget = try settings.milliseconds("recognition-timeout-ms", default: .seconds(1))
-        let (store, storeService) = try store(settings, now: environment.now)
+        let (store, storeService) = try sessions.store(settings, now: environment.now)
         var (parts, partChannels) = try parts(settings, domains: domains, queue: queue, metrics: metrics, logger: logger)
         // Sessions in this process's memory are for one process; a desk needs them where every orchestrator is.
         let desk = (store as? RedisSessionStore).map { store in
@@ -181,17 +176,5 @@ struct Serve: AsyncParsableCommand {
         }
         metrics.watch(breakers: breakers)
         return (parts, channels)
-    }
-
-    private func store(_ settings: Settings, now: @escaping @Sendable () -> Timestamp) throws -> (
-        any SessionStore, (any ServiceLifecycle.Service)?
-    ) {
-        let url = settings.string("redis", default: "memory:")
-        guard url != "memory:" else { return (MemoryStore(now: now), nil) }
-        var configuration = try RedisClient.Configuration(url: url)
-        configuration.commandTimeout = try settings.milliseconds("redis-timeout-ms", default: .seconds(1))
-        configuration.clientName = "kefu-dialogue-orchestrator"
-        let client = RedisClient(configuration)
-        return (RedisSessionStore(client: client), RedisService(client: client))
     }
 }

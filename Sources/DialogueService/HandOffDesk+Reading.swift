@@ -23,14 +23,13 @@ extension HandOffDesk {
         var replies: [UInt64: Reply] = [:]
         var queries: [UInt64: String] = [:]
         for position in positions {
-            if let bytes = values[9 + position].bytes,
-                case .reply(let reply) = try store.stored(
-                    { () throws(ConversationError) in try DialogueCodec.replyResponse(decoding: bytes) }, uid)
-            {
+            if let bytes = values[9 + position].bytes, let reply = try store.reply(bytes, "reply:\(position)", uid) {
                 replies[reply.seq] = reply
             }
             if let bytes = values[9 + positions.count + position].bytes {
-                let query = try store.stored({ () throws(ConversationError) in try DeskCodec.query(decoding: bytes) }, uid)
+                let query = try store.stored(bytes, "query:\(position)", uid) { bytes throws(ConversationError) in
+                    try DeskCodec.query(decoding: bytes)
+                }
                 queries[query.seq] = query.text
             }
         }

@@ -211,7 +211,7 @@ public struct HandOffDesk: WaitingIndex {
 
             """ + holds + """
                 if f[7] ~= ARGV[4] then return {'conflict'} end
-                redis.call('HSET', KEYS[1], 'state', ARGV[5], 'version', ARGV[6], 'commit', ARGV[3], 'handed_off', '0')
+                redis.call('HSET', KEYS[1], 'state', ARGV[5], 'version', ARGV[6], 'schema', ARGV[7], 'commit', ARGV[3], 'handed_off', '0')
                 redis.call('HDEL', KEYS[1], 'agent', 'lease', 'until', 'span', 'number', 'reason', 'since')
                 redis.call('PEXPIRE', KEYS[1], ARGV[2])
                 return {'done'}
@@ -243,7 +243,7 @@ public struct HandOffDesk: WaitingIndex {
         let message = AgentMessage(id: "\(lease.prefix(12)):\(number)", agent: agent, text: text, at: now())
         let answer = try await leased(
             Self.answerScript, uid,
-            [RedisBytes(lease), timeToLive, RedisBytes(number), RedisBytes(DeskCodec.outbox(message)), RedisBytes(Self.outboxLimit)],
+            [RedisBytes(lease), timeToLive, RedisBytes(number), try store.outbox(message, uid), RedisBytes(Self.outboxLimit)],
             deadline)
         return (answer.lease, answer.word == "again")
     }
@@ -259,8 +259,8 @@ public struct HandOffDesk: WaitingIndex {
             session.returnToBot(endingFlows: endingFlows)
             session.updatedAt = max(session.updatedAt, now())
             let arguments: [RedisBytes] = [
-                RedisBytes(lease), timeToLive, token, RedisBytes(loaded.version.number), RedisBytes(SessionCodec.state(session)),
-                RedisBytes(loaded.version.number + 1),
+                RedisBytes(lease), timeToLive, token, RedisBytes(loaded.version.number),
+                try store.sealed(SessionCodec.state(session), "state", uid), RedisBytes(loaded.version.number + 1), store.schema,
             ]
             if try await words(Self.giveBackScript, uid, arguments, deadline).first != "conflict" { return }
             if Task.isCancelled { throw ConversationError(.cancelled, "the caller no longer waits") }
@@ -273,7 +273,7 @@ public struct HandOffDesk: WaitingIndex {
         let values = try await store.send(["HMGET", RedisSessionStore.key(uid), "handed_off", "outbox"], deadline).array ?? []
         let outbox = values.last?.bytes ?? []
         if values.first?.string != "1", outbox.isEmpty { return nil }
-        return try store.stored({ () throws(ConversationError) in try DeskCodec.outbox(decoding: outbox) }, uid)
+        return try store.messages(outbox, uid)
     }
 
     private var timeToLive: RedisBytes { RedisBytes(domain().sessionTimeToLive.milliseconds) }

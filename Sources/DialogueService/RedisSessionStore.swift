@@ -8,17 +8,37 @@ import Wire
 /// Fields: `schema` (the form of the others), `id` and `version` (what a commit must expect), `commit` (the token of the last commit),
 /// `state` (a `kefu.store.v1.SessionState`), `reply:0` to `reply:15` (the last replies as `kefu.dialogue.v1.ReplyResponse`), `query:0` to
 /// `query:15` (the messages they answer), `recent` (the last lines, for small talk), and what ``HandOffDesk`` writes: `handed_off`, `since`, `reason`,
-/// `agent`, `lease`, `until`, `number`, `outbox`. Its size is bounded whatever the session's age, and its time to live starts anew at every commit.
+/// `agent`, `lease`, `until`, `number`, `outbox`. Its size is bounded whatever the session's age, and its time to live starts anew at every commit;
+/// reading leaves it as it is.
+///
+/// With session keys all that repeats what was said (`state`, `reply:…`, `query:…`, `recent` and the texts in `outbox`) is encrypted, each value for its
+/// own place. Any form is read, whatever `schema` says of the newest value: a session that was kept before there were keys goes on, and what it
+/// holds is encrypted as it is written anew.
 public struct RedisSessionStore: SessionStore {
-    private static let schema = "1"
     let client: RedisClient
+    private let keys: SessionKeyRing?
+    private let replication: RedisClient.Replication?
     private let newToken: @Sendable () -> UInt64
+
+    /// The forms of a session: in the first nothing is encrypted, in the second anything may be.
+    private enum Schema: String {
+        case plain = "1"
+        case sealable = "2"
+    }
 
     /// A store over a client.
     ///
-    /// - Parameter newToken: Gives numbers that do not repeat: they tell a commit that is sent again from another one.
-    public init(client: RedisClient, newToken: @escaping @Sendable () -> UInt64 = { .random(in: 1...UInt64.max) }) {
+    /// - Parameters:
+    ///   - keys: Encrypt and decrypt what was said; nil: it is stored as it is.
+    ///   - replication: What replicas must confirm before a commit, or a reply that is given again, counts as kept.
+    ///   - newToken: Gives numbers that do not repeat: they tell a commit that is sent again from another one.
+    public init(
+        client: RedisClient, keys: SessionKeyRing? = nil, replication: RedisClient.Replication? = nil,
+        newToken: @escaping @Sendable () -> UInt64 = { .random(in: 1...UInt64.max) }
+    ) {
         self.client = client
+        self.keys = keys
+        self.replication = replication
         self.newToken = newToken
     }
 
@@ -47,12 +67,17 @@ public struct RedisSessionStore: SessionStore {
     public func reply(_ uid: UserID, seq: UInt64, position: Int, deadline: ContinuousClock.Instant?) async throws(ConversationError)
         -> Reply?
     {
-        guard let bytes = try await send(["HGET", Self.key(uid), RedisBytes("reply:\(position)")], deadline).bytes else { return nil }
-        guard
-            case .reply(let reply) = try stored({ () throws(ConversationError) in try DialogueCodec.replyResponse(decoding: bytes) }, uid),
-            reply.seq == seq
-        else { return nil }
+        let field = "reply:\(position)"
+        // It acknowledges the turn again, so it must be as safe as the first time.
+        guard let bytes = try await send(["HGET", Self.key(uid), RedisBytes(field)], deadline, replication).bytes else { return nil }
+        guard let reply = try reply(bytes, field, uid), reply.seq == seq else { return nil }
         return reply
+    }
+
+    /// A reply as it is stored in a field.
+    func reply(_ bytes: [UInt8], _ field: String, _ uid: UserID) throws(ConversationError) -> Reply? {
+        let response = try stored(bytes, field, uid) { bytes throws(ConversationError) in try DialogueCodec.replyResponse(decoding: bytes) }
+        if case .reply(let reply) = response { return reply } else { return nil }
     }
 
     /// Keeps a session and a reply in one step. A commit whose answer was lost is sent again, until the deadline: it is written once.
@@ -61,16 +86,17 @@ public struct RedisSessionStore: SessionStore {
     {
         let uid = commit.session.uid
         var fields: [RedisBytes] = [
-            "schema", RedisBytes(Self.schema), "id", RedisBytes(commit.session.id), "version", RedisBytes((expected?.number ?? 0) + 1),
-            "state", RedisBytes(SessionCodec.state(commit.session)), "handed_off", commit.session.handedOff ? "1" : "0",
+            "schema", schema, "id", RedisBytes(commit.session.id), "version", RedisBytes((expected?.number ?? 0) + 1),
+            "state", try sealed(SessionCodec.state(commit.session), "state", uid), "handed_off", commit.session.handedOff ? "1" : "0",
         ]
         if let reply = commit.reply {
+            let (replyField, queryField) = ("reply:\(commit.position)", "query:\(commit.position)")
             fields += [
-                "reply:\(commit.position)", RedisBytes(DialogueCodec.replyResponse(reply)),
-                "query:\(commit.position)", RedisBytes(DeskCodec.query(commit.query, seq: reply.seq)),
+                RedisBytes(replyField), try sealed(DialogueCodec.replyResponse(reply), replyField, uid),
+                RedisBytes(queryField), try sealed(DeskCodec.query(commit.query, seq: reply.seq), queryField, uid),
             ]
         }
-        if !commit.recent.isEmpty { fields += ["recent", RedisBytes(DeskCodec.recent(commit.recent))] }
+        if !commit.recent.isEmpty { fields += ["recent", try sealed(DeskCodec.recent(commit.recent), "recent", uid)] }
         if let reason = commit.handOff {
             fields += ["reason", RedisBytes(reason.word), "since", RedisBytes(commit.session.updatedAt.milliseconds)]
         }
@@ -94,9 +120,12 @@ public struct RedisSessionStore: SessionStore {
             let answer: RedisValue
             do throws(RedisError) {
                 answer = try await client.evaluate(
-                    Self.commitScript, keys: [Self.key(uid)], arguments: arguments, deadline: commandDeadline(deadline))
+                    Self.commitScript, keys: [Self.key(uid)], arguments: arguments, replication: replication,
+                    deadline: commandDeadline(deadline))
             } catch {
-                guard error.mayHaveRun, !Task.isCancelled, let deadline, deadline > .now else { throw Self.failure(error) }
+                guard error.mayHaveRun, error.serverPrefix == nil, !Task.isCancelled, let deadline, deadline > .now else {
+                    throw Self.failure(error)
+                }
                 continue
             }
             if case .integer = answer { return .committed }
@@ -117,9 +146,11 @@ public struct RedisSessionStore: SessionStore {
 
     static func key(_ uid: UserID) -> RedisBytes { RedisBytes("chat:{\(uid.string)}") }
 
-    func send(_ command: [RedisBytes], _ deadline: ContinuousClock.Instant?) async throws(ConversationError) -> RedisValue {
+    func send(
+        _ command: [RedisBytes], _ deadline: ContinuousClock.Instant?, _ replication: RedisClient.Replication? = nil
+    ) async throws(ConversationError) -> RedisValue {
         do throws(RedisError) {
-            return try await client.send(command, deadline: commandDeadline(deadline))
+            return try await client.send(command, replication: replication, deadline: commandDeadline(deadline))
         } catch {
             throw Self.failure(error)
         }
@@ -134,30 +165,68 @@ public struct RedisSessionStore: SessionStore {
     /// The session in the fields schema, id, version, state, recent, until and outbox; nil where there is none.
     func session(_ fields: RedisValue, of uid: UserID) throws(ConversationError) -> VersionedSession? {
         guard case .array(let values) = fields, values.count == 7 else {
-            throw ConversationError(.internalError, "Redis answered \(fields) where seven fields of a session were expected")
+            // The answer itself is not shown: what customers say may be in it.
+            throw ConversationError(.internalError, "Redis gave something else where seven fields of a session were expected")
         }
         guard let schema = values[0].string, let id = values[1].string, let number = values[2].string.flatMap(UInt64.init),
             let state = values[3].bytes
         else { return nil }
-        guard schema == Self.schema else {
+        guard Schema(rawValue: schema) != nil else {
             throw ConversationError(
-                .internalError, "the session of uid \"\(uid.string)\" is of schema \(schema), and this version reads schema \(Self.schema)")
+                .internalError, "the session of uid \"\(uid.string)\" is of schema \(schema), and this version reads schemas 1 and 2")
         }
-        let session = try stored({ () throws(ConversationError) in try SessionCodec.session(decoding: state, uid: uid) }, uid)
+        let session = try stored(state, "state", uid) { bytes throws(ConversationError) in
+            try SessionCodec.session(decoding: bytes, uid: uid)
+        }
         var loaded = VersionedSession(session: session, version: SessionVersion(sessionID: id, number: number))
         if let recent = values[4].bytes {
-            loaded.recent = try stored({ () throws(ConversationError) in try DeskCodec.recent(decoding: recent) }, uid)
+            loaded.recent = try stored(recent, "recent", uid) { bytes throws(ConversationError) in try DeskCodec.recent(decoding: bytes) }
         }
         loaded.claimedUntil = values[5].string.flatMap { Int64($0) }.map(Timestamp.init(milliseconds:))
         if let outbox = values[6].bytes, !outbox.isEmpty {
-            let messages = try stored({ () throws(ConversationError) in try DeskCodec.outbox(decoding: outbox) }, uid)
-            loaded.outbox = Outbox(messages: messages, length: outbox.count)
+            loaded.outbox = Outbox(messages: try messages(outbox, uid), length: outbox.count)
         }
         return loaded
     }
 
+    /// The newest form of what this store writes: without keys it is the one that older versions read too.
+    var schema: RedisBytes { RedisBytes((keys == nil ? Schema.plain : .sealable).rawValue) }
+
+    /// A value as it is stored in a field.
+    func sealed(_ bytes: [UInt8], _ field: String, _ uid: UserID) throws(ConversationError) -> RedisBytes {
+        guard let keys else { return RedisBytes(bytes) }
+        return RedisBytes(try keys.seal(bytes, at: Self.place(field, uid)))
+    }
+
+    /// What agents said, as it is stored.
+    func messages(_ outbox: [UInt8], _ uid: UserID) throws(ConversationError) -> [AgentMessage] {
+        let ring = keys
+        let place = Self.place("outbox", uid)
+        return try readable(uid) { () throws(ConversationError) in
+            try DeskCodec.outbox(decoding: outbox) { sealed throws(ConversationError) in
+                try SessionKeyRing.open(sealed, at: place, with: ring)
+            }
+        }
+    }
+
+    /// What an agent says, as it is stored.
+    func outbox(_ message: AgentMessage, _ uid: UserID) throws(ConversationError) -> RedisBytes {
+        guard let keys else { return RedisBytes(DeskCodec.outbox(message)) }
+        return RedisBytes(DeskCodec.outbox(message, sealed: try keys.seal(Array(message.text.utf8), at: Self.place("outbox", uid))))
+    }
+
+    /// Reads a value as it is stored in a field.
+    func stored<R>(
+        _ bytes: [UInt8], _ field: String, _ uid: UserID, _ read: ([UInt8]) throws(ConversationError) -> R
+    ) throws(ConversationError) -> R {
+        let ring = keys
+        return try readable(uid) { () throws(ConversationError) in
+            try read(try SessionKeyRing.open(bytes, at: Self.place(field, uid), with: ring))
+        }
+    }
+
     /// What is read from the store is our own: where it cannot be read, the caller is not to blame.
-    func stored<R>(_ read: () throws(ConversationError) -> R, _ uid: UserID) throws(ConversationError) -> R {
+    private func readable<R>(_ uid: UserID, _ read: () throws(ConversationError) -> R) throws(ConversationError) -> R {
         do throws(ConversationError) {
             return try read()
         } catch {
@@ -165,10 +234,17 @@ public struct RedisSessionStore: SessionStore {
         }
     }
 
+    /// An encrypted value is good at one place: a field of one user's session.
+    private static func place(_ field: String, _ uid: UserID) -> String { "chat:{\(uid.string)}/\(field)" }
+
     static func failure(_ error: RedisError) -> ConversationError {
         switch error.code {
         case .cancelled: ConversationError(.cancelled, "the caller no longer waits")
         case .overloaded: ConversationError(.resourceExhausted, "the session store has too much to do", retryAfter: .milliseconds(100))
+        case .notReplicated:
+            ConversationError(
+                .unavailable, "the turn is kept, and its replicas have not confirmed it; send the same seq again: \(error.message)")
+        case .serverError: ConversationError(.unavailable, "the session store refuses; send the same seq again: \(error.message)")
         default: ConversationError(.unavailable, "the session store cannot be reached; send the same seq again: \(error.message)")
         }
     }

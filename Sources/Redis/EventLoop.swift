@@ -3,7 +3,7 @@ internal import Glibc
 
 /// A libevent base. Used on one thread only, and therefore without locks.
 final class EventLoop {
-    fileprivate let base: OpaquePointer
+    let base: OpaquePointer
 
     /// - Returns: nil where libevent cannot make one (descriptors or memory are used up).
     init?() {

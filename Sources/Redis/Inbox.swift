@@ -37,6 +37,7 @@ final class Inbox: Sendable {
     /// The eventfd that wakes the loop; −1 where none could be made. Open for as long as the inbox lives.
     let wakeDescriptor = chiredis_wake_descriptor()
     private let state = Mutex(State())
+    private let attempts = Atomic<Int>(0)
     private let pendingCommands = Atomic<Int>(0)
     private let pendingBytes = Atomic<Int>(0)
     private let maximumCommands: Int
@@ -89,12 +90,16 @@ final class Inbox: Sendable {
 
     /// Gives back the place of a request that is no longer under way.
     func release(_ request: Request) {
+        if request.isOwn { return }
         pendingCommands.subtract(1, ordering: .relaxed)
         pendingBytes.subtract(request.command.count, ordering: .relaxed)
     }
 
     /// How many commands are under way.
     var pendingCommandCount: Int { pendingCommands.load(ordering: .relaxed) }
+
+    /// A number for an attempt to resolve a name, which no other has.
+    func nextAttempt() -> Int { attempts.add(1, ordering: .relaxed).newValue }
 
     /// Leaves the result of a name resolution.
     func post(_ resolution: Resolution) {

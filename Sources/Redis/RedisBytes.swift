@@ -92,9 +92,8 @@ struct CommandEncoder {
 /// Commands that change what a connection means, and so cannot be sent by one of the many callers that share it.
 enum SharedConnection {
     private static let refused: Set<String> = [
-        "AUTH", "DISCARD", "EXEC", "HELLO", "MONITOR", "MULTI", "PSUBSCRIBE", "PSYNC", "PUNSUBSCRIBE", "QUIT", "RESET", "SELECT",
-        "SSUBSCRIBE",
-        "SUBSCRIBE", "SUNSUBSCRIBE", "SYNC", "UNSUBSCRIBE", "UNWATCH", "WATCH",
+        "ASKING", "AUTH", "DISCARD", "EXEC", "HELLO", "MONITOR", "MULTI", "PSUBSCRIBE", "PSYNC", "PUNSUBSCRIBE", "QUIT", "READONLY",
+        "READWRITE", "RESET", "SELECT", "SSUBSCRIBE", "SUBSCRIBE", "SUNSUBSCRIBE", "SYNC", "UNSUBSCRIBE", "UNWATCH", "WATCH",
     ]
 
     /// Why a command cannot be sent; nil where it can.
@@ -103,21 +102,32 @@ enum SharedConnection {
             return RedisError(.invalidCommand, "a command has at least one word, its name; there was none")
         }
         guard first.count <= 12 else { return nil }
-        let name = upperCased(first)
+        let name = first.upperCased
         if refused.contains(name) {
             return RedisError(
                 .invalidCommand, "\(name) would change the connection that all callers share; use a script, or the client's configuration")
         }
-        if name == "CLIENT", words.count > 1, upperCased(words[1]) == "REPLY" {
+        if name == "CLIENT", words.count > 1, words[1].upperCased == "REPLY" {
             return RedisError(.invalidCommand, "CLIENT REPLY would change the connection that all callers share")
         }
         return nil
     }
+}
 
-    private static func upperCased(_ word: RedisBytes) -> String {
-        switch word.content {
+extension RedisBytes {
+    /// The word as the name of a command.
+    var upperCased: String {
+        switch content {
         case .text(let text): text.uppercased()
         case .bytes(let bytes): String(decoding: bytes, as: UTF8.self).uppercased()
+        }
+    }
+
+    /// The hash slot of the word as a key.
+    var hashSlot: UInt16 {
+        switch content {
+        case .text(let text): HashSlot.of(text.utf8)
+        case .bytes(let bytes): HashSlot.of(bytes)
         }
     }
 }

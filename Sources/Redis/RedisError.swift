@@ -15,6 +15,8 @@ public struct RedisError: Error, Sendable, CustomStringConvertible {
         public static let timedOut = Code(description: "timedOut")
         /// The server answered with an error; ``RedisError/serverPrefix`` says which.
         public static let serverError = Code(description: "serverError")
+        /// Fewer replicas than were asked for have confirmed a write in time. It has run, and a failover may lose it.
+        public static let notReplicated = Code(description: "notReplicated")
         /// A URL is not one of the supported forms.
         public static let invalidURL = Code(description: "invalidURL")
         /// The command cannot be sent over a connection that others share, or it has no words.
@@ -31,7 +33,7 @@ public struct RedisError: Error, Sendable, CustomStringConvertible {
     public let code: Code
     /// What was wrong, and what was expected. Never contains a password.
     public let message: String
-    /// The first word of a server's error, such as `NOSCRIPT`, `WRONGTYPE`, `LOADING`, `READONLY` or `OOM`; nil for other failures.
+    /// The first word of a server's error, such as `NOSCRIPT`, `WRONGTYPE`, `LOADING`, `READONLY`, `NOREPLICAS` or `OOM`; nil for other failures.
     public let serverPrefix: String?
     /// Whether the server may have run the command, wholly or (a script) in part. False means: it surely has not.
     public let mayHaveRun: Bool
@@ -56,9 +58,11 @@ public struct RedisError: Error, Sendable, CustomStringConvertible {
         self.cause = nil
     }
 
-    /// Prefixes of errors that the server gives before it starts a command or a script.
+    /// Prefixes of errors that the server gives before it starts a command or a script, or in place of a script's first write (what they
+    /// tell of does not change while a script runs).
     private static let refusals: Set<String> = [
-        "NOSCRIPT", "LOADING", "NOAUTH", "BUSY", "MASTERDOWN", "READONLY", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN",
+        "NOSCRIPT", "LOADING", "NOAUTH", "BUSY", "MASTERDOWN", "READONLY", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "CROSSSLOT",
+        "NOREPLICAS", "MISCONF", "OOM",
     ]
 
     /// The code, the message and the cause.

@@ -1,7 +1,13 @@
 extension RedisClient.Configuration {
-    /// A server by its URL: `redis://[user[:password]@]host[:port][/database]` or `unix://[user[:password]@]/path[?db=database]`.
+    /// Servers by their URL:
     ///
-    /// User, password, host and path may be percent-encoded. An IPv6 address is in brackets; the port is 6379 where it is missing.
+    /// - `redis://[user[:password]@]host[:port][/database]`: one server; the port is 6379 where it is missing
+    /// - `unix://[user[:password]@]/path[?db=database]`: one server on a unix socket
+    /// - `redis+sentinel://[user[:password]@]host[:port],…/service[/database]`: the master of a service, found by sentinels (port 26379)
+    /// - `redis+cluster://[user[:password]@]host[:port],…`: a Redis Cluster, found by some of its nodes
+    /// - `rediss://`, `rediss+sentinel://` and `rediss+cluster://`: the same over TLS
+    ///
+    /// User, password, hosts, service and path may be percent-encoded. An IPv6 address is in brackets.
     public init(url: String) throws(RedisError) {
         guard let separator = Self.range(of: "://", in: url) else {
             throw Self.invalid("it has no scheme")
@@ -9,26 +15,42 @@ extension RedisClient.Configuration {
         let scheme = url[..<separator.lowerBound].lowercased()
         let rest = url[separator.upperBound...]
         switch scheme {
-        case "redis": try self.init(tcp: rest)
+        case "redis", "rediss": try self.init(tcp: rest)
+        case "redis+sentinel", "rediss+sentinel": try self.init(sentinel: rest)
+        case "redis+cluster", "rediss+cluster": try self.init(cluster: rest)
         case "unix": try self.init(unix: rest)
-        case "rediss", "redis+sentinel", "redis+cluster":
-            throw Self.invalid("the scheme \(scheme):// is not supported yet")
-        default:
-            throw Self.invalid("the scheme is unknown")
+        default: throw Self.invalid("the scheme is unknown")
         }
+        if scheme.hasPrefix("rediss") { tls = TLS() }
     }
 
     /// `[user[:password]@]host[:port][/database]`
     private init(tcp text: Substring) throws(RedisError) {
-        if text.contains("?") || text.contains("#") {
-            throw Self.invalid("redis:// takes no query and no fragment (write ? and # as %3F and %23)")
-        }
-        let slash = text.firstIndex(of: "/") ?? text.endIndex
-        let (username, password, address) = try Self.splitUser(text[..<slash])
-        let path = text[slash...].dropFirst()
+        let (username, password, authority, path) = try Self.parts(text)
+        let address = try Self.address(authority, port: 6379)
         let database = path.isEmpty ? 0 : try Self.database(path)
-        let (host, port) = try Self.splitPort(address)
-        self.init(endpoint: .tcp(host: host, port: port), username: username, password: password, database: database)
+        self.init(endpoint: .tcp(host: address.host, port: address.port), username: username, password: password, database: database)
+    }
+
+    /// `[user[:password]@]host[:port],…/service[/database]`
+    private init(sentinel text: Substring) throws(RedisError) {
+        let (username, password, authority, path) = try Self.parts(text)
+        let sentinels = try Self.addresses(authority, port: 26379)
+        let words = path.split(separator: "/", omittingEmptySubsequences: false)
+        guard let first = words.first, !first.isEmpty, words.count <= 2 else {
+            throw Self.invalid("after the sentinels comes /service, the name of what they watch, and perhaps /database")
+        }
+        let database = words.count == 2 ? try Self.database(words[1]) : 0
+        self.init(
+            endpoint: .sentinel(service: try Self.decoded(first, "the service"), sentinels: sentinels), username: username,
+            password: password, database: database)
+    }
+
+    /// `[user[:password]@]host[:port],…`
+    private init(cluster text: Substring) throws(RedisError) {
+        let (username, password, authority, path) = try Self.parts(text)
+        guard path.isEmpty || path == "0" else { throw Self.invalid("a cluster has no database but 0") }
+        self.init(endpoint: .cluster(seeds: try Self.addresses(authority, port: 6379)), username: username, password: password)
     }
 
     /// `[user[:password]@]/path[?db=database]`
@@ -48,6 +70,18 @@ extension RedisClient.Configuration {
         self.init(endpoint: .unix(path: path), username: username, password: password, database: database)
     }
 
+    /// User, password, hosts, and what follows the first slash.
+    private static func parts(_ text: Substring) throws(RedisError) -> (
+        user: String?, password: String?, authority: Substring, path: Substring
+    ) {
+        if text.contains("?") || text.contains("#") {
+            throw invalid("there is no query and no fragment but in unix:// (write ? and # as %3F and %23)")
+        }
+        let slash = text.firstIndex(of: "/") ?? text.endIndex
+        let (user, password, authority) = try splitUser(text[..<slash])
+        return (user, password, authority, text[slash...].dropFirst())
+    }
+
     private static func splitUser(_ authority: Substring) throws(RedisError) -> (user: String?, password: String?, rest: Substring) {
         guard let at = authority.lastIndex(of: "@") else { return (nil, nil, authority) }
         let credentials = authority[..<at]
@@ -59,26 +93,35 @@ extension RedisClient.Configuration {
         return (user, password, authority[at...].dropFirst())
     }
 
-    private static func splitPort(_ address: Substring) throws(RedisError) -> (host: String, port: UInt16) {
-        var host = address
+    private static func addresses(_ list: Substring, port: UInt16) throws(RedisError) -> [Address] {
+        var addresses: [Address] = []
+        for text in list.split(separator: ",", omittingEmptySubsequences: false) {
+            let address = try address(text, port: port)
+            if !addresses.contains(address) { addresses.append(address) }
+        }
+        return addresses
+    }
+
+    private static func address(_ text: Substring, port standard: UInt16) throws(RedisError) -> Address {
+        var host = text
         var port: Substring?
-        if address.hasPrefix("[") {
-            guard let end = address.firstIndex(of: "]") else { throw invalid("the [ before an IPv6 address has no ]") }
-            host = address[address.index(after: address.startIndex)..<end]
-            let rest = address[address.index(after: end)...]
+        if text.hasPrefix("[") {
+            guard let end = text.firstIndex(of: "]") else { throw invalid("the [ before an IPv6 address has no ]") }
+            host = text[text.index(after: text.startIndex)..<end]
+            let rest = text[text.index(after: end)...]
             guard rest.isEmpty || rest.hasPrefix(":") else { throw invalid("after the ] of an IPv6 address only :port may follow") }
             port = rest.isEmpty ? nil : rest.dropFirst()
-        } else if let colon = address.firstIndex(of: ":") {
-            host = address[..<colon]
-            port = address[colon...].dropFirst()
+        } else if let colon = text.firstIndex(of: ":") {
+            host = text[..<colon]
+            port = text[colon...].dropFirst()
         }
         let name = try decoded(host, "the host")
         guard !name.isEmpty else { throw invalid("the host is missing") }
-        guard let port else { return (name, 6379) }
+        guard let port else { return Address(host: name, port: standard) }
         guard port.allSatisfy(\.isASCII), let number = UInt16(port), number > 0, !port.hasPrefix("+") else {
             throw invalid("the port is not a number from 1 to 65535 (an IPv6 address stands in brackets)")
         }
-        return (name, number)
+        return Address(host: name, port: number)
     }
 
     private static func database(_ text: Substring) throws(RedisError) -> Int {
@@ -128,6 +171,9 @@ extension RedisClient.Configuration {
     private static func invalid(_ problem: String) -> RedisError {
         RedisError(
             .invalidURL,
-            "not a Redis URL: \(problem); supported are redis://[user[:password]@]host[:port][/database] and unix:///path[?db=database]")
+            """
+            not a Redis URL: \(problem); supported are redis://[user[:password]@]host[:port][/database], unix:///path[?db=database], \
+            redis+sentinel://host[:port],…/service[/database] and redis+cluster://host[:port],…, and with rediss in place of redis the same over TLS
+            """)
     }
 }

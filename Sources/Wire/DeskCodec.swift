@@ -37,7 +37,9 @@ public enum DeskCodec {
     }
 
     /// Writes an `Outbox` of one message; what was written one after the other is read as one.
-    public static func outbox(_ message: AgentMessage) -> [UInt8] {
+    ///
+    /// - Parameter sealed: The text, encrypted: it stands in place of the text.
+    public static func outbox(_ message: AgentMessage, sealed: [UInt8]? = nil) -> [UInt8] {
         packed(kefu__store__v1__outbox__init, size: kefu__store__v1__outbox__get_packed_size, pack: kefu__store__v1__outbox__pack) {
             outbox, arena in
             outbox.n_messages = 1
@@ -45,7 +47,7 @@ public enum DeskCodec {
                 var wire: Kefu__Store__V1__AgentMessage = initial(kefu__store__v1__agent_message__init)
                 wire.id = arena.text(message.id)
                 wire.agent = arena.text(message.agent)
-                wire.text = arena.text(message.text)
+                if let sealed { wire.sealed_text = arena.bytes(sealed) } else { wire.text = arena.text(message.text) }
                 wire.at_ms = message.at.milliseconds
                 return wire
             }
@@ -53,13 +55,22 @@ public enum DeskCodec {
     }
 
     /// Reads an `Outbox`.
-    public static func outbox(decoding bytes: [UInt8]) throws(ConversationError) -> [AgentMessage] {
+    ///
+    /// - Parameter open: Decrypts a text that was encrypted.
+    public static func outbox(
+        decoding bytes: [UInt8], opening open: ([UInt8]) throws(ConversationError) -> [UInt8]
+    ) throws(ConversationError) -> [AgentMessage] {
         try reading(
             "kefu.store.v1.Outbox", bytes, unpack: kefu__store__v1__outbox__unpack, free: kefu__store__v1__outbox__free_unpacked
         ) { outbox throws(ConversationError) in
             try each(outbox.messages, outbox.n_messages) { message throws(ConversationError) in
-                AgentMessage(
-                    id: try text(message.id, "id"), agent: try text(message.agent, "agent"), text: try text(message.text, "text"),
+                var said = try text(message.text, "text")
+                if message.sealed_text.len > 0 {
+                    let sealed = Array(UnsafeBufferPointer(start: message.sealed_text.data, count: message.sealed_text.len))
+                    said = String(decoding: try open(sealed), as: UTF8.self)
+                }
+                return AgentMessage(
+                    id: try text(message.id, "id"), agent: try text(message.agent, "agent"), text: said,
                     at: Timestamp(milliseconds: message.at_ms))
             }
         }

@@ -22,11 +22,13 @@ import Testing
 
     private static func now() -> Timestamp { Timestamp(milliseconds: Int64(Date().timeIntervalSince1970 * 1000)) }
 
-    private func withDesk(_ body: (RedisSessionStore, HandOffDesk, RedisClient) async throws -> Void) async throws {
+    private func withDesk(keys: SessionKeyRing? = nil, _ body: (RedisSessionStore, HandOffDesk, RedisClient) async throws -> Void)
+        async throws
+    {
         let leases = Mutex(0)
         try await TestServer.running { server async throws in
             try await withClient(server.unix) { client async throws in
-                let store = RedisSessionStore(client: client)
+                let store = RedisSessionStore(client: client, keys: keys)
                 let desk = HandOffDesk(
                     store: store, domain: { [domain] in domain }, now: Self.now,
                     newLease: {
@@ -220,6 +222,23 @@ import Testing
             let (found, more) = try await desk.waiting(limit: 10, deadline: soon)
             #expect(found.map(\.uid) == [uid] && !more)
             #expect(try await client.send("ZCARD", "handoff:waiting") == .integer(176))
+        }
+    }
+
+    @Test func withKeysWhatAgentsSayIsEncrypted() async throws {
+        try await withDesk(keys: try SessionKeyRing(text: "k \(String(repeating: "A", count: 43))=")) { store, desk, client in
+            _ = try await handedOff(store, desk)
+            let lease = try await desk.claim(uid, agent: "小李", for: .seconds(60), deadline: soon)
+            _ = try await desk.say("地址是长江路1号", to: uid, lease: lease.token, number: 1, deadline: soon)
+            _ = try await desk.say("对吗", to: uid, lease: lease.token, number: 2, deadline: soon)
+            let outbox = try #require(try await client.send("HGET", "chat:{用户{2}}", "outbox").bytes)
+            #expect(!String(decoding: outbox, as: UTF8.self).contains("长江路"))
+            #expect(try await desk.unseen(uid, deadline: soon)?.map(\.text) == ["地址是长江路1号", "对吗"])
+            let seen = try #require(try await desk.read(uid, masked: false, soon))
+            #expect(seen.unseen.map(\.text) == ["地址是长江路1号", "对吗"])
+            #expect(seen.turns.map(\.query) == ["消息1"])
+            try await desk.giveBack(uid, lease: lease.token, endingFlows: false, deadline: soon)
+            #expect(try await store.load(uid, deadline: soon)?.session.handedOff == false)
         }
     }
 }

@@ -10,8 +10,8 @@ package final class TestServer: @unchecked Sendable {
     private var process: Process?
 
     package var socketPath: String { directory.appendingPathComponent("redis.sock").path }
-    package var unix: RedisClient.Configuration { configured(.unix(path: socketPath)) }
-    package var tcp: RedisClient.Configuration { configured(.tcp(host: "127.0.0.1", port: port)) }
+    package var unix: RedisClient.Configuration { Self.configuration(.unix(path: socketPath)) }
+    package var tcp: RedisClient.Configuration { Self.configuration(.tcp(host: "127.0.0.1", port: port)) }
 
     /// Prepares a server without starting it. It accepts DEBUG.
     package init(arguments: [String] = []) throws {
@@ -64,17 +64,29 @@ package final class TestServer: @unchecked Sendable {
         if let process { Foundation.kill(process.processIdentifier, SIGSTOP) }
     }
 
+    /// Sends one command over a connection of its own.
+    @discardableResult
+    package func send(_ command: RedisBytes...) async throws -> RedisValue {
+        let words = command
+        return try await withClient(unix) { client async throws in try await client.send(words) }
+    }
+
     /// Lets a frozen server go on.
     package func thaw() {
         if let process { Foundation.kill(process.processIdentifier, SIGCONT) }
     }
 
-    private func configured(_ endpoint: RedisClient.Configuration.Endpoint) -> RedisClient.Configuration {
+    /// A configuration for tests.
+    package static func configuration(_ endpoint: RedisClient.Configuration.Endpoint) -> RedisClient.Configuration {
         var configuration = RedisClient.Configuration(endpoint: endpoint)
         // The machine may be busy: only tests about time-outs have short ones.
         configuration.commandTimeout = .seconds(20)
         configuration.connectTimeout = .seconds(20)
-        configuration.silenceTimeout = .seconds(60)
+        switch endpoint {
+        case .tcp, .unix: configuration.silenceTimeout = .seconds(60)
+        // Where servers replace each other the limit is part of what is tested.
+        case .sentinel, .cluster: break
+        }
         configuration.backoff = Backoff(initial: .milliseconds(5), maximum: .milliseconds(50))
         return configuration
     }

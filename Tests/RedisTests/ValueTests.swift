@@ -40,10 +40,92 @@ import Testing
         #expect(!error.message.contains("sesame"))
     }
 
-    @Test(arguments: ["rediss://h", "redis+sentinel://h1,h2/service", "redis+cluster://h1,h2"]) func schemesOfLater(url: String) throws {
+    @Test(
+        arguments: [
+            ("redis+sentinel://h1,h2:7,[::1]/mymaster", "redis+sentinel://h1:26379,h2:7,[::1]:26379/mymaster", nil, 0, false),
+            ("rediss+sentinel://u:p@h1/a%2Fb/4", "redis+sentinel://h1:26379/a/b", "p", 4, true),
+            ("redis+cluster://h1,h2:7000", "redis+cluster://h1:6379,h2:7000", nil, 0, false),
+            ("rediss+cluster://:p@h1/0", "redis+cluster://h1:6379", "p", 0, true),
+            ("rediss://h:7/1", "redis://h:7", nil, 1, true),
+        ] as [(String, String, String?, Int, Bool)])
+    func urlsOfSeveralServers(url: String, endpoint: String, password: String?, database: Int, isSecured: Bool) throws {
+        let configuration = try RedisClient.Configuration(url: url)
+        #expect("\(configuration.endpoint)" == endpoint)
+        #expect(configuration.password == password)
+        #expect(configuration.database == database)
+        #expect((configuration.tls != nil) == isSecured)
+    }
+
+    @Test(arguments: [
+        "redis+sentinel://h1,h2", "redis+sentinel://h1/", "redis+sentinel://h1,,h2/s", "redis+sentinel:///s", "redis+sentinel://h1/s/x",
+        "redis+sentinel://h1/s/1/2", "redis+cluster://", "redis+cluster://h1/1", "redis+cluster://h1,", "redis+cluster://h:99999",
+        "unixs:///p", "rediss+unix:///p",
+    ])
+    func badURLsOfSeveralServers(url: String) throws {
         let error = try #require(throws: RedisError.self) { try RedisClient.Configuration(url: url) }
         #expect(error.code == .invalidURL)
-        #expect(error.message.contains("not supported yet"))
+    }
+
+    /// The check value of CRC-16/XMODEM, and slots as `CLUSTER KEYSLOT` of redis-server 7.0.15 gives them.
+    @Test(arguments: [
+        ("123456789", 0x31C3), ("", 0), ("foo", 12182), ("{foo}.bar", 12182), ("x{foo}{bar}", 12182), ("foo{}{bar}", 8363),
+        ("foo{{bar}}zap", 4015), ("foo{bar", 15278), ("chat:{用户{1}}", 8643),
+    ])
+    func slots(key: String, slot: UInt16) {
+        #expect(HashSlot.of(key.utf8) == slot % 16384)
+    }
+
+    @Test func firstKeys() {
+        func key(_ words: RedisBytes...) -> RedisBytes? { CommandKey.of(words) }
+        #expect(key("GET", "k") == "k")
+        #expect(key("hset", "k", "f", "v") == "k")
+        #expect(key("PING") == nil)
+        #expect(key("EVALSHA", "sha", "1", "k", "a") == "k")
+        #expect(key("EVAL", "return 1", "0") == nil)
+        #expect(key("MEMORY", "USAGE", "k") == "k")
+        #expect(key("XREAD", "COUNT", "2", "STREAMS", "k", "0") == "k")
+        #expect(key("GET") == nil)
+    }
+
+    @Test func slotMapsAreRead() throws {
+        func node(_ host: RedisValue, _ port: Int64) -> RedisValue { .array([host, .integer(port), .bulk(Array("id".utf8))]) }
+        func host(_ text: String) -> RedisValue { .bulk(Array(text.utf8)) }
+        let reply = RedisValue.array([
+            .array([.integer(0), .integer(99), node(host("a"), 1), node(host("b"), 2)]),
+            .array([.integer(100), .integer(16383), node(.null, 3)]),
+            .array([.integer(200), .integer(200), node(host("a"), 1), node(host("b"), 2)]),
+        ])
+        var map = try #require(SlotMap(reply, from: "asked"))
+        #expect(map.shards.count == 2)
+        #expect(map.shard(of: 99) == .init(master: .init(host: "a", port: 1), replicas: [.init(host: "b", port: 2)]))
+        #expect(map.shard(of: 100)?.master == .init(host: "asked", port: 3))
+        #expect(map.shard(of: 200)?.master.host == "a")
+        map.move(7, to: .init(host: "c", port: 4))
+        #expect(map.shard(of: 7)?.master.host == "c")
+        for bad in [RedisValue.null, .array([]), .array([.array([.integer(0), .integer(16384), node(host("a"), 1)])]), .integer(1)] {
+            #expect(SlotMap(bad, from: "asked") == nil)
+        }
+    }
+
+    @Test func redirectionsAreRead() {
+        func read(_ message: String) -> Redirection? { Redirection(.init(message: message), from: "asked") }
+        #expect(read("MOVED 3999 127.0.0.1:6381")?.address == .init(host: "127.0.0.1", port: 6381))
+        #expect(read("ASK 3999 ::1:6381")?.address == .init(host: "::1", port: 6381))
+        #expect(read("MOVED 3999 :6381")?.address.host == "asked")
+        for bad in ["MOVED", "MOVED 16384 h:1", "MOVED x h:1", "MOVED 1 h", "MOVED 1 h:0", "MOVED 1 h:65536"] { #expect(read(bad) == nil) }
+    }
+
+    @Test func theNewestOfTheSentinelsIsBelieved() {
+        let (old, new) = (RedisClient.Configuration.Address(host: "old", port: 1), RedisClient.Configuration.Address(host: "new", port: 1))
+        var belief = SentinelBelief(count: 3)
+        #expect(belief.decide([]) == nil)
+        #expect(belief.decide([.init(master: old, epoch: 1)]) == old)
+        // One that was cut off still names the old master; one that knows is enough.
+        #expect(belief.decide([.init(master: old, epoch: 1), .init(master: new, epoch: 2), .init(master: old, epoch: 1)]) == new)
+        #expect(belief.decide([.init(master: old, epoch: 1)]) == nil)
+        #expect(belief.epoch == 2)
+        // Sentinels that were set up anew count from 0, and agree.
+        #expect(belief.decide([.init(master: old, epoch: 0), .init(master: old, epoch: 0)]) == old)
     }
 
     @Test func dumpsShowNoPassword() throws {

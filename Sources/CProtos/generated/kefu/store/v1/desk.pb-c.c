@@ -314,7 +314,7 @@ const ProtobufCMessageDescriptor kefu__store__v1__outbox__descriptor =
   (ProtobufCMessageInit) kefu__store__v1__outbox__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor kefu__store__v1__agent_message__field_descriptors[4] =
+static const ProtobufCFieldDescriptor kefu__store__v1__agent_message__field_descriptors[5] =
 {
   {
     "id",
@@ -364,17 +364,30 @@ static const ProtobufCFieldDescriptor kefu__store__v1__agent_message__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "sealed_text",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Kefu__Store__V1__AgentMessage, sealed_text),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned kefu__store__v1__agent_message__field_indices_by_name[] = {
   1,   /* field[1] = agent */
   3,   /* field[3] = at_ms */
   0,   /* field[0] = id */
+  4,   /* field[4] = sealed_text */
   2,   /* field[2] = text */
 };
 static const ProtobufCIntRange kefu__store__v1__agent_message__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor kefu__store__v1__agent_message__descriptor =
 {
@@ -384,7 +397,7 @@ const ProtobufCMessageDescriptor kefu__store__v1__agent_message__descriptor =
   "Kefu__Store__V1__AgentMessage",
   "kefu.store.v1",
   sizeof(Kefu__Store__V1__AgentMessage),
-  4,
+  5,
   kefu__store__v1__agent_message__field_descriptors,
   kefu__store__v1__agent_message__field_indices_by_name,
   1,  kefu__store__v1__agent_message__number_ranges,

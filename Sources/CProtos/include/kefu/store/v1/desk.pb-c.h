@@ -78,10 +78,14 @@ struct  Kefu__Store__V1__AgentMessage
   ProtobufCBinaryData agent;
   ProtobufCBinaryData text;
   int64_t at_ms;
+  /*
+   * the text, encrypted, in place of `text`
+   */
+  ProtobufCBinaryData sealed_text;
 };
 #define KEFU__STORE__V1__AGENT_MESSAGE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__store__v1__agent_message__descriptor) \
-    , {0,NULL}, {0,NULL}, {0,NULL}, 0 }
+    , {0,NULL}, {0,NULL}, {0,NULL}, 0, {0,NULL} }
 
 
 /* Kefu__Store__V1__Query methods */
