@@ -105,7 +105,8 @@ let package = Package(
         .target(
             name: "DialogueService",
             dependencies: [
-                "Dialogue", "RPC", "RPCServices", "Redis", "ServiceKit", "Wire", crypto, httpTypes, hummingbird, lifecycle, logging, nioCore,
+                "Dialogue", "RPC", "RPCServices", "Redis", "ServiceKit", "Wire", crypto, httpTypes, hummingbird, lifecycle, logging,
+                nioCore,
             ],
             resources: [
                 .embedInCode("Resources/openapi.yaml"), .embedInCode("Resources/inspector/inspector.html"),
