@@ -368,7 +368,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--schema", default="schema.yaml", help="a YAML file, or auto: intents and slots as the data has them")
     parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints and figures")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
-    parser.add_argument("--encoder", default="e5", help="e5, e5:FILE, random, e5-words, hub:OWNER/NAME, run:FOLDER, or a BERT folder")
+    parser.add_argument("--encoder", default="e5", help="e5, e5:FILE, random, e5-words, hub:OWNER/NAME, run:FOLDER, bundle:FOLDER, or a BERT folder")
     parser.add_argument("--vocabulary", type=Path, help="a vocab.txt for e5 or random, in place of the built-in one")
     parser.add_argument("--layers", type=int, default=0, help="the first layers of the encoder; 0: all (random: 4)")
     for name, value in (("hidden", 384), ("heads", 12), ("feed-forward", 1536), ("positions", 512)):

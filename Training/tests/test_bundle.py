@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from conftest import TRAINING
 
 from kefu_training.bundle import BundleError, load_bundle, sha256
@@ -11,6 +12,8 @@ from kefu_training.data import read_file
 from kefu_training.frontier import THRESHOLDS, Point, default_threshold
 from kefu_training.metrics import measure
 from kefu_training.predict import predict
+from kefu_training.start import Sizes, load_start
+from kefu_training.train import RunFolder
 
 
 @pytest.fixture
@@ -111,6 +114,23 @@ def test_bundles_that_do_not_match_are_refused(bundle, edit, message):
     with pytest.raises(BundleError) as caught:
         load_bundle(bundle)
     assert message in str(caught.value)
+
+
+def test_training_goes_on_from_a_bundle(bundle, files, capsys):
+    start = load_start(f"bundle:{bundle}", Sizes())
+    stored = load_bundle(bundle).model.state_dict()
+    assert start.sizes == Sizes(layers=1, hidden=16, heads=2, feed_forward=32, positions=64)
+    assert start.tokens == (bundle / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    data = ["--schema", str(files / "schema.yaml"), "--train", str(files / "train.tsv"), "--dev", str(files / "dev.tsv")]
+    still = "--gru 8 --epochs 1 --encoder-rate 0 --embedding-rate 0 --head-rate 0 --threads 1".split()
+    assert main(["train", *data, *still, "--encoder", f"bundle:{bundle}", "--run", str(files / "on")]) == 0
+    model = RunFolder(files / "on").read_best()[0].state_dict()
+    assert model.keys() == stored.keys() and all(torch.equal(tensor, stored[name]) for name, tensor in model.items())
+    assert main(["export", "--run", str(files / "on"), "--bundle", str(files / "tiny" / "2"), "--dev", str(files / "dev.tsv")]) == 0
+    manifest = json.loads((files / "tiny" / "2" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["model"]["initialised_from"] == "random, through bundle tiny/1"
+    assert main(["train", *data, "--encoder", f"bundle:{files}", "--run", str(files / "none")]) == 1
+    assert "manifest.json: No such file" in capsys.readouterr().err
 
 
 def test_export_minds_its_limit(bundle, files, capsys):
