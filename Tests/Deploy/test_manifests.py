@@ -100,7 +100,9 @@ def flags():
     """The flags of `serve` of each program, as its help lists them."""
     def listed(program):
         text = subprocess.run([servers.BIN / program, "serve", "--help"], capture_output=True, text=True, check=True).stdout
-        return set(re.findall(r"^  --([a-z-]+) <", text, re.MULTILINE))
+        # Some variables have no flag, so that no password stands on a command line.
+        variables = {name.lower().replace("_", "-") for name in re.findall(r"\bKEFU_([A-Z_]*PASSWORD)\b", text)}
+        return set(re.findall(r"^  --([a-z-]+) <", text, re.MULTILINE)) | variables
     return {program: listed(program) for program in PROGRAMS}
 
 
@@ -135,7 +137,7 @@ def test_no_secret_is_told(name):
             if "PASSWORD" in variable["name"]:
                 assert variable["valueFrom"]["secretKeyRef"]["key"] == "password"
     for config in (o for o in objects(name) if o["kind"] == "ConfigMap"):
-        assert not re.search(r"^\s*requirepass (?!\$)|^redis:|://[^ ]*:[^ ]*@", "\n".join(config["data"].values()), re.MULTILINE)
+        assert not re.search(r"^\s*requirepass (?!\$)|://[^ ]*:[^ ]*@", "\n".join(config["data"].values()), re.MULTILINE)
     if name != "dev":
         assert not [o for o in objects(name) if o["kind"] == "Secret"]
 
@@ -237,9 +239,10 @@ def test_addresses_are_those_of_services(name):
     found = {(o["metadata"]["name"], port["port"]) for o in objects(name) if o["kind"] == "Service" for port in o["spec"]["ports"]}
     orchestrator = one(name, "Deployment", "dialogue-orchestrator")
     environment = {v["name"]: v.get("value", "") for v in orchestrator["spec"]["template"]["spec"]["containers"][0]["env"]}
-    told = [settings_of(name, orchestrator)["understanding"], environment["KEFU_REDIS"], environment.get("KEFU_CHITCHAT", "")]
+    settings = settings_of(name, orchestrator)
+    told = [settings["understanding"], settings["redis"], environment.get("KEFU_CHITCHAT", "")]
     for address in filter(None, told):
-        host, port = re.search(r"(?:///|@)([^:/]+):(\d+)", address).groups()
+        host, port = re.search(r"(?:dns:///|redis://)([^:/]+):(\d+)", address).groups()
         service, namespace, rest = host.removeprefix("redis-0.").split(".", 2)
         assert (service, int(port)) in found and namespace == "kefu" and rest == "svc.cluster.local", address
     # All the addresses of a name, in turn: gRPC's own resolver.
