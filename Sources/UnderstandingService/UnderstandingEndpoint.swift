@@ -83,8 +83,11 @@ extension OpenSpan {
     /// to end from the start of the span.
     func end(_ recognition: Recognition) {
         let timing = recognition.timing
-        addPart("queue", offset: .zero, duration: timing.queue)
-        addPart("compute", offset: timing.queue, duration: timing.compute)
+        // An answer that was kept took neither.
+        if timing.compute > .zero {
+            addPart("queue", offset: .zero, duration: timing.queue)
+            addPart("compute", offset: timing.queue, duration: timing.compute)
+        }
         end([
             ("kefu.intent", .text(recognition.intents.first?.name ?? "")), ("kefu.model", .text(recognition.model)),
             ("kefu.batch_size", .integer(Int64(timing.batchSize))), ("kefu.padded_length", .integer(Int64(timing.paddedLength))),

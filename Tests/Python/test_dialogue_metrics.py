@@ -23,7 +23,9 @@ def new_uid():
 @pytest.fixture
 def pair(intent_server, redis):
     """Two orchestrators over one Redis, each with counters at 0."""
-    servers = [orchestrator(intent_server.address, f"unix://{redis.socket}", "--http", "127.0.0.1:0") for _ in range(2)]
+    # A busy machine may take its time: no turn is to be degraded.
+    flags = ("--http", "127.0.0.1:0", "--recognition-timeout-ms", "9000")
+    servers = [orchestrator(intent_server.address, f"unix://{redis.socket}", *flags) for _ in range(2)]
     yield servers
     for server in servers:
         assert server.stop() == 0

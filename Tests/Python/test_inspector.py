@@ -20,7 +20,8 @@ TOKEN = "a-token-of-the-tests-0123456789"
 @pytest.fixture(scope="module")
 def server(intent_server, redis):
     server = orchestrator(
-        intent_server.address, f"unix://{redis.socket}", "--http", "127.0.0.1:0", "--inspector", "--understanding-metrics",
+        intent_server.address, f"unix://{redis.socket}", "--http", "127.0.0.1:0", "--inspector", "--recognition-timeout-ms", "9000",
+        "--understanding-metrics",
         f"http://{intent_server.http}/metrics")
     yield server
     assert server.stop() == 0

@@ -79,7 +79,7 @@ def traced(collector, redis):
         "intent-server", "serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--otlp", collector.address, *QUICK, env=ENVIRONMENT)
     dialogue = Process(
         "dialogue-orchestrator", "serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--understanding", understanding.address,
-        "--redis", f"unix://{redis.socket}", "--otlp", collector.address, *QUICK, env=ENVIRONMENT)
+        "--redis", f"unix://{redis.socket}", "--recognition-timeout-ms", "9000", "--otlp", collector.address, *QUICK, env=ENVIRONMENT)
     yield understanding, dialogue
     assert dialogue.stop() == 0 and understanding.stop() == 0
 
@@ -202,7 +202,7 @@ def test_logs_in_json_name_the_trace_and_hide_what_is_sensitive(redis, traced, t
     with open(tmp_path / "log", "w+") as log:
         server = Process(
             "dialogue-orchestrator", "serve", "--listen", "127.0.0.1:0", "--understanding", traced[0].address, "--redis",
-            f"unix://{redis.socket}", "--log-format", "json", "--log-level", "debug", stderr=log)
+            f"unix://{redis.socket}", "--recognition-timeout-ms", "9000", "--log-format", "json", "--log-level", "debug", stderr=log)
         try:
             client, uid = Client(server.address), f"user-{uuid.uuid4()}"
             trace, _, header = context(sampled=False)

@@ -7,8 +7,24 @@ struct ChatRequest: Decodable {
 
     private var uid: String
     private var query: String
-    /// 0 or absent: the server numbers the message.
+    /// 0, null or absent: the server numbers the message.
     private var seq: UInt64?
+
+    private enum CodingKeys: String, CodingKey {
+        case uid, query, seq
+    }
+
+    init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        uid = try fields.decode(String.self, forKey: .uid)
+        query = try fields.decode(String.self, forKey: .query)
+        do {
+            seq = try fields.decodeIfPresent(UInt64.self, forKey: .seq)
+        } catch {
+            // The decoder does not say which number does not fit.
+            throw DecodingError.dataCorrupted(DecodingError.Context(codingPath: [CodingKeys.seq], debugDescription: "\(error)"))
+        }
+    }
 
     /// The message in a body.
     ///

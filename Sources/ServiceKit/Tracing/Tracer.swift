@@ -91,7 +91,7 @@ public struct OpenSpan: Sendable {
     /// - Parameters:
     ///   - offset: From the span's start.
     public func addPart(_ name: String, offset: Duration, duration: Duration) {
-        guard context.isSampled, duration > .zero else { return }
+        guard context.isSampled else { return }
         var part = context
         part.spanID = .random(in: 1 ... .max)
         let begin = start + offset.nanoseconds
