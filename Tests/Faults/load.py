@@ -163,10 +163,10 @@ _codes = {code.value[0]: code for code in grpc.StatusCode}
 class Load:
     """Customers, from `start` to `finish`."""
 
-    def __init__(self, addresses, history, customers=24, pause=0.02, timeout=3.0, seed=1, patience=60.0):
+    def __init__(self, addresses, history, messages=None, customers=24, pause=0.02, timeout=3.0, seed=1, patience=60.0):
         self.history, self.pause, self.timeout, self.patience = history, pause, timeout, patience
         self.chance = random.Random(seed)
-        self.messages = Messages(addresses[0])
+        self.messages = messages or Messages(addresses[0])
         self.orchestrators = [Orchestrator(address, self.messages) for address in addresses]
         self.uids = [f"customer-{seed}-{number}" for number in range(customers)]
         self.streams = [[Stream(orchestrator) for _ in range(2)] for orchestrator in self.orchestrators]

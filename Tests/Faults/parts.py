@@ -23,8 +23,7 @@ class Part:
 
     def start(self):
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                [*self.prefix, *self.command], cwd=ROOT, env=self.env, stdout=subprocess.PIPE, stderr=log)
+            self.process = subprocess.Popen([*self.prefix, *self.command], cwd=ROOT, env=self.env, stdout=subprocess.PIPE, stderr=log)
         self.wait()
 
     def wait(self):
@@ -66,34 +65,23 @@ class Part:
 class Redis(Part):
     """A private redis-server; its data outlives it."""
 
-    def __init__(self, folder, *more, port=0, bind="127.0.0.1", prefix=(), durable=True):
+    def __init__(self, folder, *more, port=0, bind="127.0.0.1", prefix=(), durable=True, log=None):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.socket = f"{self.folder}/redis.sock"
         self.url = f"unix://{self.socket}"
         kept = ["--appendonly", "yes", "--appendfsync", "always"] if durable else ["--appendonly", "no"]
+        log = log or f"{self.folder}/redis.log"
         super().__init__(
             "redis",
-            ["redis-server", "--port", port, "--bind", bind, "--protected-mode", "no", "--unixsocket", self.socket, "--dir", self.folder, "--save", "", *kept, *more],
-            f"{self.folder}/redis.log", prefix=prefix)
-
-    def start(self):
-        super().start()
-        # Nobody reads what it prints.
-        self.drain = subprocess.Popen(["cat"], stdin=self.process.stdout, stdout=subprocess.DEVNULL)
-        self.process.stdout.close()
-
-    def reap(self):
-        super().reap()
-        if getattr(self, "drain", None):
-            self.drain.wait(10)
-            self.drain = None
+            ["redis-server", "--port", port, "--bind", bind, "--protected-mode", "no", "--unixsocket", self.socket, "--dir", self.folder,
+             "--logfile", log, "--save", "", *kept, *more], log, prefix=prefix)
 
     def wait(self):
         for _ in range(1000):
             if self.command_now("PING") == b"+PONG\r\n":
                 return
-            assert self.is_running, f"redis-server ended: {self.process.stdout.read().decode()[-2000:]}"
+            assert self.is_running, f"redis-server ended: {pathlib.Path(self.log).read_text()[-2000:]}"
             time.sleep(0.02)
         raise AssertionError("redis-server did not start")
 

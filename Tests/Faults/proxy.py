@@ -67,6 +67,9 @@ class Proxy:
             self.connections.discard(upstream_writer)
         except OSError:
             pass
+        except asyncio.CancelledError:
+            # The loop ends: there is nothing left to forward.
+            pass
         finally:
             self.connections.discard(writer)
             writer.close()
