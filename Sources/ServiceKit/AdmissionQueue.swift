@@ -53,6 +53,9 @@ public struct AdmissionQueue: Sendable {
         }
     }
 
+    /// Of the places that come free while both wait, every eighth goes to a new conversation, so that none starves.
+    private static let newcomerEvery = 8
+
     private struct Ticket: Sendable {
         let id: UInt64
         let until: ContinuousClock.Instant
@@ -64,6 +67,8 @@ public struct AdmissionQueue: Sendable {
     /// Waiting no more, and still in a line.
     private var gone: Set<UInt64> = []
     private var pace = Pace()
+    /// How many of those under way began since the last newcomer did.
+    private var sinceNewcomer = 0
     /// How many are under way.
     public private(set) var inFlight = 0
 
@@ -155,22 +160,34 @@ public struct AdmissionQueue: Sendable {
 
     private mutating func advance(at now: ContinuousClock.Instant) -> Change {
         var change = Change()
-        for standing in Standing.allCases {
-            while let ticket = lines[standing.rawValue].first {
-                if gone.remove(ticket.id) == nil {
-                    if ticket.until <= now {
-                        change.refused.append(ticket.id)
-                    } else if inFlight < room(for: standing) {
-                        inFlight += 1
-                        change.admitted.append(ticket.id)
-                    } else {
-                        break
-                    }
-                }
-                lines[standing.rawValue].removeFirst()
-            }
+        for standing in Standing.allCases { dropFinished(standing, at: now, &change) }
+        while let standing = next() {
+            let ticket = lines[standing.rawValue].removeFirst()
+            inFlight += 1
+            sinceNewcomer = standing == .new ? 0 : sinceNewcomer + 1
+            change.admitted.append(ticket.id)
+            dropFinished(standing, at: now, &change)
         }
         return change
+    }
+
+    /// Which line's first begins now; nil: none.
+    private func next() -> Standing? {
+        let hasNewcomer = !lines[Standing.new.rawValue].isEmpty
+        if lines[Standing.underWay.rawValue].isEmpty { return hasNewcomer && inFlight < room(for: .new) ? .new : nil }
+        guard inFlight < room(for: .underWay) else { return nil }
+        return hasNewcomer && sinceNewcomer >= Self.newcomerEvery - 1 ? .new : .underWay
+    }
+
+    /// Takes those from the head of a line who left it or waited too long.
+    private mutating func dropFinished(_ standing: Standing, at now: ContinuousClock.Instant, _ change: inout Change) {
+        while let ticket = lines[standing.rawValue].first {
+            if gone.remove(ticket.id) == nil {
+                guard ticket.until <= now else { return }
+                change.refused.append(ticket.id)
+            }
+            lines[standing.rawValue].removeFirst()
+        }
     }
 }
 

@@ -68,6 +68,9 @@ def failure(error):
     """What a failed call of grpc says."""
     trailing = dict(error.trailing_metadata() or ())
     pushback = trailing.get("grpc-retry-pushback-ms")
+    if error.details() == "Internal error from Core":
+        # So grpc.aio itself calls a connection that broke while it wrote.
+        return Failure(grpc.StatusCode.UNAVAILABLE, error.details())
     return Failure(error.code(), error.details(), float(pushback) / 1000 if pushback else None)
 
 

@@ -101,6 +101,15 @@ import Testing
         #expect(queue.inFlight == 1)
     }
 
+    @Test func everyEighthPlaceGoesToANewConversation() {
+        var queue = queue(limit: 1)
+        _ = queue.arrive(0, .underWay, at: at(0), until: at(60_000))
+        for id in 1...20 { _ = queue.arrive(UInt64(id), .underWay, at: at(0), until: at(60_000)) }
+        for id in 101...102 { _ = queue.arrive(UInt64(id), .new, at: at(0), until: at(60_000)) }
+        let admitted = (1...17).flatMap { _ in queue.leave(at: at(0)).admitted }
+        #expect(admitted == [1, 2, 3, 4, 5, 6, 7, 101, 8, 9, 10, 11, 12, 13, 14, 102, 15])
+    }
+
     @Test func whoWaitsTooLongIsRefused() {
         var queue = queue(limit: 1, patience: .milliseconds(100))
         #expect(queue.arrive(1, .underWay, at: at(0), until: at(9000)) == .admitted)
