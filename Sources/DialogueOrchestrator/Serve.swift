@@ -139,7 +139,8 @@ struct Serve: AsyncParsableCommand {
             TurnTaker(
                 domains: domains, store: observer.observing(store),
                 recognizer: observer.observing(SampledRecognizer(RemoteRecognizer(channel: understanding), gate: gate)),
-                parts: observer.observing(parts), environment: environment), gate: gate, observer: observer, domains: domains, logger: logger)
+                parts: observer.observing(parts), environment: environment), gate: gate, observer: observer, domains: domains,
+            logger: logger)
         var configuration = DialogueEndpoint.Configuration()
         configuration.turnTimeout = try settings.milliseconds("turn-timeout-ms", default: .seconds(10))
         let idle = try settings.milliseconds("stream-idle-ms", default: .seconds(3600))
