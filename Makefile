@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: setup build demo test image evaluate bench load format lint protos clean
+.PHONY: setup build demo test faults image evaluate bench load format lint protos clean
 
 SWIFT_BUILD := swift build --explicit-target-dependency-import-check error
 CACHE := $(HOME)/.cache/kefu
@@ -26,6 +26,10 @@ demo: build
 ## Everything that CI runs.
 test: setup
 	@bash .ci/test
+
+## Breaks each part in turn under load, and checks that no acknowledged turn is lost or doubled: some minutes. ROWS="Redis" runs the rows with that word.
+faults: build
+	@$(KEFU_PYTHON) Tests/Faults/faults.py $(ROWS)
 
 ## Builds the container images, and plays the demo's conversation in them; IMAGE_ARGUMENTS=--local where no registry of images is reached.
 image:

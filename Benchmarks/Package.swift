@@ -29,6 +29,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     ],
     targets: [
+        .executableTarget(name: "Conversations", dependencies: [kefu, argumentParser], swiftSettings: strict),
         .executableTarget(name: "Decide", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(
             name: "OpenLoop", dependencies: [kefu, argumentParser, asyncHTTPClient, histogram, nioCore, nioHTTP1], swiftSettings: strict),

@@ -75,7 +75,7 @@ struct Chat: AsyncParsableCommand {
         switch try DialogueCodec.replyResponse(decoding: response.message) {
         case .reply(let reply): show(reply, took)
         case .agents(_, let messages): for message in messages { print("\(message.agent): \(message.text)") }
-        case .failure(_, _, let code, let message): print("     ! \(code): \(message)")
+        case .failure(_, _, let code, let message, _): print("     ! \(code): \(message)")
         }
     }
 

@@ -55,6 +55,21 @@ struct Serve: AsyncParsableCommand {
     var turnTimeoutMs: String?
     @Option(help: "The most a turn waits for the intent server, in milliseconds. (default: 1000)")
     var recognitionTimeoutMs: String?
+    @Option(
+        help: "How long the recognition of a message may take before less is let in at once, in milliseconds. (default: 500)")
+    var targetLatencyMs: String?
+    @Option(help: "The most turns under way at once, whatever is learnt from how long they take. (default: 4096)")
+    var turnsInFlight: String?
+    @Option(help: "The most turns that wait to be let in; more are refused. (default: 16384)")
+    var turnsWaiting: String?
+    @Option(help: "The longest that a turn waits to be let in, in milliseconds. (default: 5000)")
+    var admissionWaitMs: String?
+    @Option(help: "After how long without a message a Converse stream is ended, in milliseconds; 0: never. (default: 3600000)")
+    var streamIdleMs: String?
+    @Option(help: "After how long without traffic a client is pinged, in milliseconds. (default: 60000)")
+    var keepaliveMs: String?
+    @Option(help: "How long a client may leave a ping unanswered before its connection is closed, in milliseconds. (default: 20000)")
+    var keepaliveTimeoutMs: String?
     @Option(help: "How long turns under way may go on after SIGTERM, in milliseconds. (default: 10000)")
     var graceMs: String?
     @Option(
@@ -84,6 +99,9 @@ struct Serve: AsyncParsableCommand {
                 "actions": actions, "actions-timeout-ms": actionsTimeoutMs, "actions-attempt-ms": actionsAttemptMs, "chitchat": chitchat,
                 "chitchat-timeout-ms": chitchatTimeoutMs, "chitchat-model": chitchatModel, "recognition-timeout-ms": recognitionTimeoutMs,
                 "grace-ms": graceMs, "connection-age-ms": connectionAgeMs,
+                "target-latency-ms": targetLatencyMs, "turns-in-flight": turnsInFlight, "turns-waiting": turnsWaiting,
+                "admission-wait-ms": admissionWaitMs, "stream-idle-ms": streamIdleMs, "keepalive-ms": keepaliveMs,
+                "keepalive-timeout-ms": keepaliveTimeoutMs,
                 "log-level": logLevel, "log-format": logFormat, "otlp": otlp, "trace-ratio": traceRatio,
             ].merging(sessions.flags) { $1 }, file: settings, environment: Program.environment)
         let logger = Program.logger("dialogue-orchestrator", level: try settings.logLevel(), format: try settings.logFormat())
@@ -116,18 +134,25 @@ struct Serve: AsyncParsableCommand {
             HandOffDesk(store: store, domain: { domains.current }, now: environment.now, newLease: { Program.newID() })
         }
         parts.waiting = desk
+        let gate = AdmissionGate(try admission(settings))
         let turns = ObservedTurns(
             TurnTaker(
                 domains: domains, store: observer.observing(store),
-                recognizer: observer.observing(RemoteRecognizer(channel: understanding)), parts: observer.observing(parts),
-                environment: environment), observer: observer, domains: domains, logger: logger)
+                recognizer: observer.observing(SampledRecognizer(RemoteRecognizer(channel: understanding), gate: gate)),
+                parts: observer.observing(parts), environment: environment), gate: gate, observer: observer, domains: domains,
+            logger: logger)
         var configuration = DialogueEndpoint.Configuration()
         configuration.turnTimeout = try settings.milliseconds("turn-timeout-ms", default: .seconds(10))
-        let endpoint = DialogueEndpoint(turns: turns, desk: desk, configuration: configuration)
+        let idle = try settings.milliseconds("stream-idle-ms", default: .seconds(3600))
+        let streams = StreamRegistry(idleTimeout: idle == .zero ? nil : idle)
+        let endpoint = DialogueEndpoint(turns: turns, streams: streams, desk: desk, configuration: configuration)
 
         let server = try StandardServer(
-            listen: listen, services: [endpoint.service] + (desk.map { [HandOffEndpoint(desk: $0).service] } ?? []), queue: queue,
-            grace: grace, connectionAge: try settings.connectionAge())
+            listen: listen, services: [endpoint.service] + (desk.map { [HandOffEndpoint(desk: $0).service] } ?? []), streams: streams,
+            keepalive: (
+                try settings.milliseconds("keepalive-ms", default: .seconds(60)),
+                try settings.milliseconds("keepalive-timeout-ms", default: .seconds(20))
+            ), queue: queue, grace: grace, connectionAge: try settings.connectionAge())
         let http = try HTTPSide(
             settings: settings, turns: turns, health: server.health, registry: registry, turnTimeout: configuration.turnTimeout,
             queue: queue,
@@ -141,6 +166,16 @@ struct Serve: AsyncParsableCommand {
         try await Program.run(first + [announcement, reloader, server], grace: grace, logger: logger)
         for channel in partChannels + [understanding] { await channel.close() }
         await queue.shutdown()
+    }
+
+    /// How much is let in.
+    private func admission(_ settings: Settings) throws -> AdmissionQueue.Configuration {
+        var configuration = AdmissionQueue.Configuration()
+        configuration.limit.target = try settings.milliseconds("target-latency-ms", default: configuration.limit.target)
+        configuration.limit.maximum = try settings.int("turns-in-flight", default: configuration.limit.maximum, in: 1...1_000_000)
+        configuration.waiting = try settings.int("turns-waiting", default: configuration.waiting, in: 0...1_000_000)
+        configuration.patience = try settings.milliseconds("admission-wait-ms", default: configuration.patience)
+        return configuration
     }
 
     /// The shop's backend and the model of small talk, as far as they are configured.

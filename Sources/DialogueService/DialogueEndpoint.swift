@@ -1,7 +1,7 @@
 import Conversation
 public import RPC
 import RPCServices
-import ServiceKit
+public import ServiceKit
 import Wire
 
 /// `kefu.dialogue.v1.Dialogue` over a turn taker that is watched.
@@ -23,14 +23,21 @@ public struct DialogueEndpoint: Sendable {
     }
 
     private let turns: ObservedTurns
+    private let streams: StreamRegistry
     private let desk: HandOffDesk?
     private let configuration: Configuration
 
     /// An endpoint over a turn taker.
     ///
-    /// - Parameter desk: The desk whose agents' words streams bring; nil: there is none.
-    public init(turns: ObservedTurns, desk: HandOffDesk? = nil, configuration: Configuration = Configuration()) {
+    /// - Parameters:
+    ///   - streams: Where open streams are kept, so that they can be ended.
+    ///   - desk: The desk whose agents' words streams bring; nil: there is none.
+    public init(
+        turns: ObservedTurns, streams: StreamRegistry = StreamRegistry(), desk: HandOffDesk? = nil,
+        configuration: Configuration = Configuration()
+    ) {
         self.turns = turns
+        self.streams = streams
         self.desk = desk
         self.configuration = configuration
     }
@@ -50,12 +57,20 @@ public struct DialogueEndpoint: Sendable {
                 .streaming("Converse") { [self] requests, responses, context in
                     turns.metrics.converseStreams.add(1)
                     defer { turns.metrics.converseStreams.add(-1) }
-                    let watch = DeskWatch(desk: desk, interval: configuration.deskInterval)
-                    try await watch.during(responses) {
-                        try await answerSideBySide(
-                            requests, responses, limit: configuration.messagesPerStream,
-                            decode: { DialogueCodec.replyRequest(decoding: $0) }, lane: { $0.uid },
-                            respond: { await converse($0, watch, context) })
+                    try await streams.during(requests) { note in
+                        let watch = DeskWatch(desk: desk, interval: configuration.deskInterval)
+                        try await watch.during(responses) {
+                            try await answerSideBySide(
+                                requests, responses, limit: configuration.messagesPerStream,
+                                decode: {
+                                    note(1)
+                                    return DialogueCodec.replyRequest(decoding: $0)
+                                }, lane: { $0.uid },
+                                respond: {
+                                    defer { note(-1) }
+                                    return await converse($0, watch, context)
+                                })
+                        }
                     }
                 },
                 .unary("GetSession") { [self] request, context in

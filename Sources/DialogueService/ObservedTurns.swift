@@ -2,11 +2,12 @@ public import Conversation
 public import Dialogue
 public import Logging
 public import RPCServices
-import ServiceKit
+public import ServiceKit
 
 /// A turn taker that is watched: the way into the orchestrator for every transport.
 public struct ObservedTurns: Sendable {
     private let taker: TurnTaker
+    private let gate: AdmissionGate
     private let observer: TurnObserver
     private let log: TurnLog
 
@@ -15,10 +16,14 @@ public struct ObservedTurns: Sendable {
     /// A turn taker whose turns are watched. Its parts are observed by themselves, by the same observer.
     ///
     /// - Parameters:
+    ///   - gate: What lets turns in.
     ///   - domains: Which slots must not stand in logs in full.
     ///   - logger: At the level `debug` each turn is a line, without what the customer wrote.
-    public init(_ taker: TurnTaker, observer: TurnObserver, domains: DomainCatalog, logger: Logger) {
+    public init(
+        _ taker: TurnTaker, gate: AdmissionGate = AdmissionGate(), observer: TurnObserver, domains: DomainCatalog, logger: Logger
+    ) {
         self.taker = taker
+        self.gate = gate
         self.observer = observer
         log = TurnLog(domains: domains, logger: logger)
     }
@@ -51,11 +56,17 @@ public struct ObservedTurns: Sendable {
         return try result.get()
     }
 
+    /// Takes a turn when the gate lets it in. A message with a seq above 1 belongs to a conversation under way.
     private func answer(to message: Result<Message, ConversationError>, _ deadline: ContinuousClock.Instant?) async
         -> Result<Reply, ConversationError>
     {
         do throws(ConversationError) {
-            return .success(try await taker.reply(to: message.get(), deadline: deadline))
+            let message = try message.get()
+            let standing: AdmissionQueue.Standing = (message.seq ?? 0) > 1 ? .underWay : .new
+            return .success(
+                try await gate.pass(standing, until: deadline ?? .now + .seconds(3600)) { () async throws(ConversationError) in
+                    try await taker.reply(to: message, deadline: deadline)
+                })
         } catch {
             return .failure(error)
         }

@@ -61,6 +61,8 @@ class Call: EventOwner, @unchecked Sendable {
         var isCancelledHere = false
         var lastID: UInt64 = 0
         var reading = Reading.idle
+        /// This side wants no more messages (``Call/endReceiving()``).
+        var isReadingEnded = false
         /// A message is on its way to the core.
         var isSending = false
         /// The task that waits for it; nil: it no longer does.
@@ -127,6 +129,7 @@ class Call: EventOwner, @unchecked Sendable {
             await withUnsafeContinuation { continuation in
                 let outcome: Received? = core.withLock { core in
                     if Task.isCancelled { return .abandoned }
+                    if core.isReadingEnded { return .end }
                     switch core.reading {
                     case .idle:
                         core.reading = .receiving(Waiter(id: id, continuation: continuation))
@@ -151,6 +154,17 @@ class Call: EventOwner, @unchecked Sendable {
             // On the queue's thread: a cancelling task never runs what waits here.
             Task(executorPreference: queue) { self.abandonReceive(id) }
         }
+    }
+
+    /// Takes no more messages: whoever waits for one, and each who asks, is told that there is none. From any thread, at any time.
+    final func endReceiving() {
+        let waiter: Waiter<Received>? = core.withLock { core in
+            core.isReadingEnded = true
+            guard case .receiving(let waiter?) = core.reading else { return nil }
+            core.reading = .receiving(nil)
+            return waiter
+        }
+        waiter?.continuation.resume(returning: .end)
     }
 
     final func messageReceived(success: Bool) {

@@ -43,6 +43,8 @@ public final class Channel: Sendable {
         public var minimumConnectTimeout: Duration = .seconds(5)
         /// The least time between two resolutions of the target's name.
         public var minimumTimeBetweenResolutions: Duration = .seconds(5)
+        /// Whether the channel has connections of its own; else channels of the same configuration to the same address share one.
+        public var ownsConnections = false
         /// Whether the environment variables `http_proxy` and `no_proxy` count.
         public var usesProxy = false
 
@@ -231,6 +233,7 @@ extension Channel.Configuration {
         arguments.set("grpc.max_reconnect_backoff_ms", maximumBackoff)
         arguments.set("grpc.min_reconnect_backoff_ms", minimumConnectTimeout)
         arguments.set("grpc.dns_min_time_between_resolutions_ms", minimumTimeBetweenResolutions)
+        arguments.set("grpc.use_local_subchannel_pool", ownsConnections)
         arguments.set("grpc.enable_http_proxy", usesProxy)
         if let serverName { arguments.set("grpc.ssl_target_name_override", serverName) }
         return arguments

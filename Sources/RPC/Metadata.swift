@@ -1,7 +1,8 @@
 /// Pairs that travel beside the messages of a call, in the order they were added. A key may occur more than once.
 ///
 /// Keys are lower case: ASCII letters, digits, `-`, `_` and `.`. A key that ends in `-bin` has bytes as its value, any other
-/// has printable ASCII. Keys that begin with `grpc-` belong to gRPC, but for those that end in `-bin`.
+/// has printable ASCII. Keys that begin with `grpc-` belong to gRPC, but for those that end in `-bin`, and for `grpc-retry-pushback-ms`, by which a server says
+/// when to try again.
 public struct Metadata: Sendable, Hashable, ExpressibleByDictionaryLiteral, RandomAccessCollection {
     /// What a key stands for.
     public enum Value: Sendable, Hashable, ExpressibleByStringLiteral, CustomStringConvertible {
@@ -94,7 +95,7 @@ extension Metadata.Pair {
         guard !key.isEmpty, key.utf8.allSatisfy(Self.isKeyByte) else {
             return "the metadata key '\(key)' is not legal; letters, digits, '-', '_' and '.' are expected"
         }
-        if (key.hasPrefix("grpc-") && !isBinary) || key == "content-type" || key == "te" {
+        if (key.hasPrefix("grpc-") && !isBinary && key != "grpc-retry-pushback-ms") || key == "content-type" || key == "te" {
             return "the metadata key '\(key)' belongs to gRPC itself"
         }
         switch value {

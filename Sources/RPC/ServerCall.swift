@@ -226,6 +226,10 @@ public struct RequestStream: AsyncSequence, Sendable {
         }
     }
 
+    /// Reads no further: ``next()`` gives nil from now on, to a task that waits in it too. What the client sends all the same is dropped, unread. From any
+    /// thread, at any time.
+    public func end() { call.endReceiving() }
+
     /// Goes on where the last iteration stopped.
     public func makeAsyncIterator() -> Iterator { Iterator(stream: self) }
 

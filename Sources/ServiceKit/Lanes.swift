@@ -9,7 +9,8 @@ import Synchronization
 ///   - limit: How many messages may be waiting or under way; the stream is not read further until one of them is answered and the
 ///     answer is taken, so that a client that does not read its answers is not read from either.
 ///   - lane: The lane of a message; nil: a lane of its own.
-/// - Throws: What reading the requests or writing the responses throws.
+/// - Throws: What reading the requests or writing the responses throws. A stream that is not read further (``RequestStream/end()``) is no failure: what was read
+///   is answered.
 public func answerSideBySide<Item: Sendable>(
     _ requests: RequestStream, _ responses: ResponseWriter, limit: Int, decode: ([UInt8]) -> Item, lane: @Sendable (Item) -> String?,
     respond: @escaping @Sendable (Item) async -> [UInt8]

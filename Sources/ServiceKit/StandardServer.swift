@@ -4,23 +4,27 @@ public import ServiceLifecycle
 
 /// A gRPC server with health and reflection, as a service of the process: it serves until the process is told to stop, and then drains.
 ///
-/// Draining: health says not serving, clients are told to go elsewhere (GOAWAY), calls under way finish; what is left after the
-/// grace period is cancelled.
+/// Draining: health says not serving, clients are told to go elsewhere (GOAWAY), long-lived streams are read no further and end when what was read from
+/// them is answered, calls under way finish; what is left after the grace period is cancelled.
 public struct StandardServer: ServiceLifecycle.Service {
     /// The health of the server and of each of its services: not serving, until it is set.
     public let health: Health
     private let server: Server
+    private let streams: StreamRegistry?
     private let grace: Duration
 
     /// Binds a server.
     ///
     /// - Parameters:
     ///   - health: Health of the services, where one of them must know it; nil: made here.
+    ///   - streams: The long-lived streams of the services, which end when the server drains; nil: there are none.
+    ///   - keepalive: After how long without traffic a client is pinged, and how long it has to answer.
     ///   - connectionAge: After how long (10 % more or less) clients are told to connect anew, so that they find servers that were added;
     ///     calls under way finish on the old connection. Nil: never.
     /// - Throws: `RPCError` where the address cannot be bound.
     public init(
-        listen: String, services: [RPC.Service], health: Health? = nil, queue: CompletionQueue, grace: Duration,
+        listen: String, services: [RPC.Service], health: Health? = nil, streams: StreamRegistry? = nil,
+        keepalive: (time: Duration, timeout: Duration) = (.seconds(60), .seconds(20)), queue: CompletionQueue, grace: Duration,
         connectionAge: Duration? = nil
     ) throws(RPCError) {
         let names = services.map(\.name)
@@ -29,7 +33,10 @@ public struct StandardServer: ServiceLifecycle.Service {
         var configuration = Server.Configuration(address: listen)
         configuration.maximumRequestBytes = 1 << 20
         configuration.maximumConnectionAge = connectionAge
+        configuration.keepaliveTime = keepalive.time
+        configuration.keepaliveTimeout = keepalive.timeout
         server = try Server(configuration, services: services + [self.health.service] + reflection.services, queue: queue)
+        self.streams = streams
         self.grace = grace
     }
 
@@ -43,6 +50,7 @@ public struct StandardServer: ServiceLifecycle.Service {
         } onGracefulShutdown: {
             health.drain()
             server.beginShutdown(grace: grace)
+            streams?.drain()
         }
         health.drain()
     }

@@ -113,6 +113,8 @@ public enum DialogueCodec {
             var error: Kefu__Dialogue__V1__Error = initial(kefu__dialogue__v1__error__init)
             error.code = Int32(clamping: code)
             error.message = arena.text(failure.message)
+            error.retry_after_ms =
+                failure.retryAfter.map { $0.components.seconds * 1000 + $0.components.attoseconds / 1_000_000_000_000_000 } ?? 0
             response.error = arena.message(error)
         }
     }
@@ -136,8 +138,8 @@ public enum DialogueCodec {
         case reply(Reply)
         /// Agents said something, and no message is answered.
         case agents(uid: String, messages: [AgentMessage])
-        /// The message failed, and the stream goes on: the google.rpc.Code and the message.
-        case failure(uid: String, seq: UInt64, code: Int, message: String)
+        /// The message failed, and the stream goes on: the google.rpc.Code, the message, and when trying again makes sense, where that is known.
+        case failure(uid: String, seq: UInt64, code: Int, message: String, retryAfter: Duration?)
     }
 
     /// Reads a `ReplyResponse`.
@@ -148,7 +150,9 @@ public enum DialogueCodec {
         ) { response throws(ConversationError) in
             let uid = try text(response.uid, "uid")
             if let error = response.error?.pointee {
-                return .failure(uid: uid, seq: response.seq, code: Int(error.code), message: try text(error.message, "error.message"))
+                return .failure(
+                    uid: uid, seq: response.seq, code: Int(error.code), message: try text(error.message, "error.message"),
+                    retryAfter: error.retry_after_ms > 0 ? .milliseconds(error.retry_after_ms) : nil)
             }
             let agentMessages = try each(response.agent_messages, response.n_agent_messages, agentMessage)
             guard let wireSession = response.session?.pointee else {

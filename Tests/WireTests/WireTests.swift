@@ -54,7 +54,7 @@ private func exampleReply() throws -> Reply {
 
     @Test func failuresSurviveTheWire() throws {
         let bytes = DialogueCodec.replyResponse(uid: "u", seq: 3, failure: ConversationError(.aborted, "太旧"), code: 10)
-        #expect(try DialogueCodec.replyResponse(decoding: bytes) == .failure(uid: "u", seq: 3, code: 10, message: "太旧"))
+        #expect(try DialogueCodec.replyResponse(decoding: bytes) == .failure(uid: "u", seq: 3, code: 10, message: "太旧", retryAfter: nil))
     }
 
     @Test func requestsSurviveTheWire() throws {

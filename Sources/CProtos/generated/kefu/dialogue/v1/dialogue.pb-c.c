@@ -1350,7 +1350,7 @@ const ProtobufCMessageDescriptor kefu__dialogue__v1__end_session_response__descr
   (ProtobufCMessageInit) kefu__dialogue__v1__end_session_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor kefu__dialogue__v1__error__field_descriptors[2] =
+static const ProtobufCFieldDescriptor kefu__dialogue__v1__error__field_descriptors[3] =
 {
   {
     "code",
@@ -1376,15 +1376,28 @@ static const ProtobufCFieldDescriptor kefu__dialogue__v1__error__field_descripto
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "retry_after_ms",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Kefu__Dialogue__V1__Error, retry_after_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned kefu__dialogue__v1__error__field_indices_by_name[] = {
   0,   /* field[0] = code */
   1,   /* field[1] = message */
+  2,   /* field[2] = retry_after_ms */
 };
 static const ProtobufCIntRange kefu__dialogue__v1__error__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 3 }
 };
 const ProtobufCMessageDescriptor kefu__dialogue__v1__error__descriptor =
 {
@@ -1394,7 +1407,7 @@ const ProtobufCMessageDescriptor kefu__dialogue__v1__error__descriptor =
   "Kefu__Dialogue__V1__Error",
   "kefu.dialogue.v1",
   sizeof(Kefu__Dialogue__V1__Error),
-  2,
+  3,
   kefu__dialogue__v1__error__field_descriptors,
   kefu__dialogue__v1__error__field_indices_by_name,
   1,  kefu__dialogue__v1__error__number_ranges,

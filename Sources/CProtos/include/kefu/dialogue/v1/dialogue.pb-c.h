@@ -281,10 +281,14 @@ struct  Kefu__Dialogue__V1__Error
    */
   int32_t code;
   ProtobufCBinaryData message;
+  /*
+   * RESOURCE_EXHAUSTED: when trying again makes sense, as "grpc-retry-pushback-ms" of a single call; 0: not known
+   */
+  int64_t retry_after_ms;
 };
 #define KEFU__DIALOGUE__V1__ERROR__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__dialogue__v1__error__descriptor) \
-    , 0, {0,NULL} }
+    , 0, {0,NULL}, 0 }
 
 
 /* Kefu__Dialogue__V1__ReplyRequest methods */
