@@ -47,7 +47,8 @@ public struct TurnTaker: Sendable {
 
         while true {
             let session = loaded?.session ?? newSession(message.uid)
-            let seq = message.seq ?? session.lastSeq + 1
+            let seq: UInt64
+            if let given = message.seq { seq = given } else { seq = try Self.seq(after: session.lastSeq) }
             switch session.answered.state(of: seq) {
             case .kept(let position):
                 if var reply = try await store.reply(message.uid, seq: seq, position: position, deadline: deadline) {
@@ -110,6 +111,15 @@ public struct TurnTaker: Sendable {
     /// - Returns: Whether there was one.
     public func end(_ uid: UserID, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> Bool {
         try await store.end(uid, deadline: deadline)
+    }
+
+    /// The number of a message that has none.
+    private static func seq(after last: UInt64) throws(ConversationError) -> UInt64 {
+        guard last < .max else {
+            throw ConversationError(
+                .invalidArgument, "no seq was given, and the last one was \(last), the highest there is: end the session first")
+        }
+        return last + 1
     }
 
     private func newSession(_ uid: UserID) -> Session {

@@ -155,6 +155,14 @@ def test_a_seq_that_is_too_old_is_a_conflict(server):
     assert status == 409 and problem["code"] == "ABORTED" and "16" in problem["detail"]
 
 
+def test_no_number_follows_the_highest(server):
+    uid = new_uid()
+    assert send(server, {"uid": uid, "query": "你好", "seq": (1 << 64) - 1})[0] == 200
+    status, _, problem = send(server, {"uid": uid, "query": "你好"})
+    assert status == 400 and "18446744073709551615" in problem["detail"]
+    assert send(server, {"uid": uid, "query": "你好", "seq": (1 << 64) - 1})[2]["replayed"]
+
+
 def test_without_redis_nothing_changes(intent_server):
     redis = Redis()
     server = orchestrator(intent_server.address, f"unix://{redis.socket}", "--http", "127.0.0.1:0", "--redis-timeout-ms", "300")
