@@ -22,6 +22,7 @@ import traceback
 import typing
 
 import checker
+import groups
 import network
 import parts
 from load import History, Load, Messages
@@ -88,6 +89,10 @@ async def started(kefu):
     except BaseException:
         kefu.stop()
         raise
+
+
+def with_redis_in_a_group(kind):
+    return lambda intent_server, **settings: plain(intent_server, redis=kind, **settings)
 
 
 @contextlib.asynccontextmanager
@@ -283,6 +288,19 @@ async def freeze_redis(kefu, world, load):
     await frozen(kefu.redis, 2.5)
 
 
+async def kill_the_master(kefu, world, load):
+    """It comes back as a replica, or not: what counts is when customers are answered again."""
+    kefu.redis.master.kill()
+    # A failover takes a second until it is noticed, and some more for the vote.
+    moment = time.monotonic()
+    while load.recovery(moment) == float("inf"):
+        assert time.monotonic() - moment < 60, "no failover within 60 s"
+        await asyncio.sleep(0.1)
+    world.extra["failover"] = time.monotonic() - moment
+    await asyncio.to_thread(kefu.redis.master.start)
+    await asyncio.sleep(2)
+
+
 async def kill_everything(kefu, world, load):
     everything = [kefu.redis, kefu.intent_server, *kefu.orchestrators]
     for part in everything:
@@ -404,6 +422,10 @@ ROWS = [
     Row("Redis (AOF always): kill -9, 4 times", f"{NOTHING}; UNAVAILABLE meanwhile", kill_redis_again_and_again),
     Row("Redis: SIGSTOP 2.5 s, SIGCONT", f"{NOTHING}; UNAVAILABLE meanwhile", freeze_redis),
     Row("all parts: kill -9", NOTHING, kill_everything),
+    Row("Redis master under Sentinel: kill -9", "measured: replication is asynchronous; none doubled by Kefu", kill_the_master,
+        with_redis_in_a_group(groups.Sentinels), loss_is_promised=False),
+    Row("Redis Cluster master: kill -9", "measured: replication is asynchronous; none doubled by Kefu", kill_the_master,
+        with_redis_in_a_group(groups.Cluster), loss_is_promised=False),
     Row("Redis: SCRIPT FLUSH, 100 times", f"{NOTHING}; no error", flush_scripts, is_quiet=True),
     Row("Redis: maxmemory reached", f"{NOTHING}; UNAVAILABLE meanwhile", fill_the_memory),
     Row("Redis: disk full (AOF always)", f"{NOTHING}; Redis ends itself, UNAVAILABLE", fill_the_disk, redis_on_a_small_disk(), needs_root),
@@ -446,7 +468,7 @@ async def run(row, intent_server, histories, before=1.0, after=1.0, load=Load):
         healed = time.monotonic()
         await asyncio.sleep(after)
         await load.finish()
-        outcome.recovery = load.recovery(healed)
+        outcome.recovery = world.extra.get("failover", load.recovery(healed))
         for part in kefu.orchestrators:
             if not part.is_running:
                 world.problems.append(f"{part.name} ended by itself")
