@@ -28,7 +28,9 @@ class Group:
 
 
 def member(folder, name, *options):
-    return parts.Redis(pathlib.Path(folder) / name, *options, port=parts.free_port())
+    # A node of a cluster listens 10,000 above its port, too.
+    number = next(number for _ in range(1000) if (number := parts.free_port()) <= 55_535)
+    return parts.Redis(pathlib.Path(folder) / name, *options, port=number)
 
 
 def port(part):
