@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: setup build demo test faults image evaluate bench load format lint protos clean
+.PHONY: setup build demo test faults image evaluate bench load settings format lint protos clean
 
 SWIFT_BUILD := swift build --explicit-target-dependency-import-check error
 CACHE := $(HOME)/.cache/kefu
@@ -52,6 +52,10 @@ format:
 
 lint:
 	swift format lint --strict -r -p Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
+
+## Deploy/SETTINGS.md from the programs' help.
+settings: build
+	@$(KEFU_PYTHON) Deploy/settings.py
 
 ## Generated C code from Protos/.
 protos: setup
