@@ -237,7 +237,7 @@ def test_grpcurl_works_without_proto_files(orchestrators):
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (["--redis", "http://x"], ["redis://"]), (["--redis", "rediss://127.0.0.1:1"], ["rediss"]), (["--turn-timeout-ms", "soon"], ["turn-timeout-ms", "soon"]),
+    (["--redis", "http://x"], ["redis://"]), (["--redis", "redis+sentinel://127.0.0.1:1"], ["service"]), (["--turn-timeout-ms", "soon"], ["turn-timeout-ms", "soon"]),
     (["--domain", "/nowhere"], ["/nowhere"]), (["--listen", "256.0.0.1:x"], ["256.0.0.1:x"]), (["--settings", "/nowhere.yaml"], ["/nowhere.yaml"]),
 ])
 def test_bad_settings_are_told(arguments, words):
