@@ -32,7 +32,10 @@ struct Serve: AsyncParsableCommand {
     var inspectorAnywhere = false
     @Option(help: "Where the inspector reads the intent server's metrics: a URL such as http://127.0.0.1:9090/metrics. (default: nowhere)")
     var understandingMetrics: String?
-    @Option(help: "The intent servers: HOST:PORT, dns:///NAME:PORT or ipv4:A:P,B:P; more than one take turns. (default: 127.0.0.1:50051)")
+    @Option(
+        help:
+            "The intent servers: HOST:PORT, dns:///NAME:PORT or ipv4:A:P,B:P, by TLS with tls: in front; more than one take turns. (default: 127.0.0.1:50051)"
+    )
     var understanding: String?
     @OptionGroup var sessions: RedisOptions
     @Option(help: "The folder of the domain: flows, rules, replies. (default: Deploy/domains/ecommerce)")
@@ -77,6 +80,17 @@ struct Serve: AsyncParsableCommand {
             "After how long clients are told to connect anew, in milliseconds, so that they find servers that were added; 0: never. (default: 0)"
     )
     var connectionAgeMs: String?
+    @Option(
+        help: "TLS: the certificate that this program shows, to callers and to those that it calls at tls: addresses, PEM. (default: none)")
+    var tlsCertFile: String?
+    @Option(help: "TLS: the key of that certificate, PEM.")
+    var tlsKeyFile: String?
+    @Option(help: "mTLS: the authorities that clients' certificates must come from, PEM. (default: clients need none)")
+    var tlsClientCaFile: String?
+    @Option(help: "mTLS: a file of who may call what: 'NAME package.Service/Method…' a line. (default: whoever can connect may call all)")
+    var tlsCallersFile: String?
+    @Option(help: "TLS: the authorities that servers at tls: addresses must come from, PEM. (default: the system's)")
+    var tlsCaFile: String?
     @Option(help: "Where spans are sent: the HOST:PORT of an OpenTelemetry collector's OTLP/gRPC. (default: nowhere)")
     var otlp: String?
     @Option(help: "The share of new traces that is sampled, 0 to 1; a trace that comes in keeps its decision. (default: 0.01)")
@@ -99,6 +113,8 @@ struct Serve: AsyncParsableCommand {
                 "actions": actions, "actions-timeout-ms": actionsTimeoutMs, "actions-attempt-ms": actionsAttemptMs, "chitchat": chitchat,
                 "chitchat-timeout-ms": chitchatTimeoutMs, "chitchat-model": chitchatModel, "recognition-timeout-ms": recognitionTimeoutMs,
                 "grace-ms": graceMs, "connection-age-ms": connectionAgeMs,
+                "tls-cert-file": tlsCertFile, "tls-key-file": tlsKeyFile, "tls-client-ca-file": tlsClientCaFile,
+                "tls-callers-file": tlsCallersFile, "tls-ca-file": tlsCaFile,
                 "target-latency-ms": targetLatencyMs, "turns-in-flight": turnsInFlight, "turns-waiting": turnsWaiting,
                 "admission-wait-ms": admissionWaitMs, "stream-idle-ms": streamIdleMs, "keepalive-ms": keepaliveMs,
                 "keepalive-timeout-ms": keepaliveTimeoutMs,
@@ -119,16 +135,19 @@ struct Serve: AsyncParsableCommand {
         let traces = try TraceExporter.configured(settings, service: "dialogue-orchestrator", registry: registry, logger: logger)
         let observer = TurnObserver(metrics: metrics, tracer: traces?.tracer)
         let queue = CompletionQueue(name: "dialogue")
+        let security = try TransportSecurity(settings)
         // Recognition changes nothing, so it may be asked for again: one intent server that goes away is not noticed while another is there.
         var channel = Channel.Configuration()
         channel.serviceConfig = RetryPolicy().serviceConfig
-        let understanding = try Channel(
-            settings.string("understanding", default: "127.0.0.1:50051"), configuration: channel, queue: queue)
+        let target = security.target(settings.string("understanding", default: "127.0.0.1:50051"))
+        channel.security = target.security
+        let understanding = try Channel(target.address, configuration: channel, queue: queue)
 
         var environment = TurnEnvironment(now: { Program.now() }, newSessionID: { Program.newID() })
         environment.recognitionBudget = try settings.milliseconds("recognition-timeout-ms", default: .seconds(1))
         let (store, storeService) = try sessions.store(settings, now: environment.now)
-        var (parts, partChannels) = try parts(settings, domains: domains, queue: queue, metrics: metrics, logger: logger)
+        var (parts, partChannels) = try parts(
+            settings, security: security, domains: domains, queue: queue, metrics: metrics, logger: logger)
         // Sessions in this process's memory are for one process; a desk needs them where every orchestrator is.
         let desk = (store as? RedisSessionStore).map { store in
             HandOffDesk(store: store, domain: { domains.current }, now: environment.now, newLease: { Program.newID() })
@@ -148,7 +167,8 @@ struct Serve: AsyncParsableCommand {
         let endpoint = DialogueEndpoint(turns: turns, streams: streams, desk: desk, configuration: configuration)
 
         let server = try StandardServer(
-            listen: listen, services: [endpoint.service] + (desk.map { [HandOffEndpoint(desk: $0).service] } ?? []), streams: streams,
+            listen: listen, services: [endpoint.service] + (desk.map { [HandOffEndpoint(desk: $0).service] } ?? []),
+            security: security, streams: streams,
             keepalive: (
                 try settings.milliseconds("keepalive-ms", default: .seconds(60)),
                 try settings.milliseconds("keepalive-timeout-ms", default: .seconds(20))
@@ -180,7 +200,8 @@ struct Serve: AsyncParsableCommand {
 
     /// The shop's backend and the model of small talk, as far as they are configured.
     private func parts(
-        _ settings: Settings, domains: DomainCatalog, queue: CompletionQueue, metrics: DialogueMetrics, logger: Logger
+        _ settings: Settings, security: TransportSecurity, domains: DomainCatalog, queue: CompletionQueue, metrics: DialogueMetrics,
+        logger: Logger
     ) throws -> (OptionalParts, [Channel]) {
         var parts = OptionalParts()
         var breakers: [(part: String, state: @Sendable () -> CircuitBreaker.State)] = []
@@ -188,11 +209,16 @@ struct Serve: AsyncParsableCommand {
         // Both lanes decide themselves what is sent again, and a connection that is away must be tried often.
         var channel = Channel.Configuration()
         channel.maximumBackoff = .seconds(2)
+        func open(_ address: String) throws {
+            let target = security.target(address)
+            channel.security = target.security
+            channels.append(try Channel(target.address, configuration: channel, queue: queue))
+        }
         if let address = settings.string("actions") {
             var configuration = RemoteActions.Configuration()
             configuration.timeout = try settings.milliseconds("actions-timeout-ms", default: configuration.timeout)
             configuration.attemptTimeout = try settings.milliseconds("actions-attempt-ms", default: configuration.attemptTimeout)
-            channels.append(try Channel(address, configuration: channel, queue: queue))
+            try open(address)
             let actions = RemoteActions(channel: channels[channels.count - 1], configuration: configuration, logger: logger)
             parts.actions = actions
             breakers.append(("actions", { actions.breakerState }))
@@ -201,7 +227,7 @@ struct Serve: AsyncParsableCommand {
             var configuration = RemoteChitchat.Configuration()
             configuration.budget = try settings.milliseconds("chitchat-timeout-ms", default: configuration.budget)
             configuration.model = settings.string("chitchat-model", default: configuration.model)
-            channels.append(try Channel(address, configuration: channel, queue: queue))
+            try open(address)
             let chitchat = RemoteChitchat(
                 channel: channels[channels.count - 1], filter: { domains.current.smallTalk }, configuration: configuration, logger: logger)
             parts.chitchat = chitchat

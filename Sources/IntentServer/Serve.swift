@@ -68,6 +68,15 @@ struct Serve: AsyncParsableCommand {
             "After how long clients are told to connect anew, in milliseconds, so that they find servers that were added; 0: never. (default: 0)"
     )
     var connectionAgeMs: String?
+    @Option(
+        help: "TLS: the certificate that this program shows, to callers and to those that it calls at tls: addresses, PEM. (default: none)")
+    var tlsCertFile: String?
+    @Option(help: "TLS: the key of that certificate, PEM.")
+    var tlsKeyFile: String?
+    @Option(help: "mTLS: the authorities that clients' certificates must come from, PEM. (default: clients need none)")
+    var tlsClientCaFile: String?
+    @Option(help: "mTLS: a file of who may call what: 'NAME package.Service/Method…' a line. (default: whoever can connect may call all)")
+    var tlsCallersFile: String?
     @Option(help: "Where spans are sent: the HOST:PORT of an OpenTelemetry collector's OTLP/gRPC. (default: nowhere)")
     var otlp: String?
     @Option(help: "The share of new traces that is sampled, 0 to 1; a trace that comes in keeps its decision. (default: 0.01)")
@@ -89,7 +98,8 @@ struct Serve: AsyncParsableCommand {
                 "cascade": cascade, "cache-bytes": cacheBytes, "device": device, "precision": precision, "gpu-memory-share": gpuMemoryShare,
                 "workers": workers, "threads": threads,
                 "batch-size": batchSize, "padding-share": paddingShare, "queue": queue, "timeout-ms": timeoutMs, "grace-ms": graceMs,
-                "connection-age-ms": connectionAgeMs,
+                "connection-age-ms": connectionAgeMs, "tls-cert-file": tlsCertFile, "tls-key-file": tlsKeyFile,
+                "tls-client-ca-file": tlsClientCaFile, "tls-callers-file": tlsCallersFile,
                 "log-level": logLevel, "log-format": logFormat, "otlp": otlp, "trace-ratio": traceRatio,
             ], file: settings, environment: Program.environment)
         let logger = Program.logger("intent-server", level: try settings.logLevel(), format: try settings.logFormat())
@@ -137,8 +147,8 @@ struct Serve: AsyncParsableCommand {
 
         let completions = CompletionQueue(name: "understanding")
         let server = try StandardServer(
-            listen: listen, services: [understanding.service, inference.service], health: health, queue: completions, grace: grace,
-            connectionAge: try settings.connectionAge())
+            listen: listen, services: [understanding.service, inference.service], health: health,
+            security: try TransportSecurity(settings), queue: completions, grace: grace, connectionAge: try settings.connectionAge())
         let http = try settings.string("http").map { listen in
             (
                 listen,

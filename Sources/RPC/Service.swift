@@ -10,6 +10,13 @@ public struct Service: Sendable {
         self.name = name
         self.methods = methods
     }
+
+    /// The same service, of which each call begins with a check.
+    ///
+    /// - Parameter check: What it throws ends the call before the handler sees it.
+    public func checked(_ check: @escaping @Sendable (ServerContext) throws(RPCError) -> Void) -> Service {
+        Service(name, methods.map { $0.checked(check) })
+    }
 }
 
 /// A method of a service.
@@ -42,6 +49,21 @@ public struct Method: Sendable {
             @escaping @Sendable (_ requests: RequestStream, _ responses: ResponseWriter, _ context: ServerContext) async throws -> Void
     ) -> Method {
         Method(name: name, handler: .streaming(handler))
+    }
+
+    func checked(_ check: @escaping @Sendable (ServerContext) throws(RPCError) -> Void) -> Method {
+        switch handler {
+        case .unary(let handler):
+            .unary(name) { request, context in
+                try check(context)
+                return try await handler(request, context)
+            }
+        case .streaming(let handler):
+            .streaming(name) { requests, responses, context in
+                try check(context)
+                try await handler(requests, responses, context)
+            }
+        }
     }
 }
 
