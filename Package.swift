@@ -90,7 +90,8 @@ let package = Package(
         .target(
             name: "ServiceKit",
             dependencies: [
-                "RPC", "RPCServices", "Conversation", configuration, dequeModule, httpTypes, hummingbird, lifecycle, logging, nioCore,
+                "RPC", "RPCServices", "Conversation", argumentParser, configuration, dequeModule, httpTypes, hummingbird, lifecycle,
+                logging, nioCore,
                 nioPosix,
                 systemPackage, unixSignals,
             ], swiftSettings: strict),

@@ -24,8 +24,6 @@ struct Serve: AsyncParsableCommand {
             "Where to serve POST /api/chat, /openapi.yaml, /metrics and /readyz by HTTP: HOST:PORT, port 0 for a free one. (default: nowhere)"
     )
     var http: String?
-    @Option(help: "A file with the bearer token that HTTP asks for, or set KEFU_HTTP_TOKEN; probes need none. (default: none asked for)")
-    var httpTokenFile: String?
     @Flag(help: "Serve /inspector, a page that shows developers each turn in full; on a loopback address only.")
     var inspector = false
     @Flag(help: "Let the inspector be served on an address that others can reach.")
@@ -73,53 +71,26 @@ struct Serve: AsyncParsableCommand {
     var keepaliveMs: String?
     @Option(help: "How long a client may leave a ping unanswered before its connection is closed, in milliseconds. (default: 20000)")
     var keepaliveTimeoutMs: String?
-    @Option(help: "How long turns under way may go on after SIGTERM, in milliseconds. (default: 10000)")
-    var graceMs: String?
-    @Option(
-        help:
-            "After how long clients are told to connect anew, in milliseconds, so that they find servers that were added; 0: never. (default: 0)"
-    )
-    var connectionAgeMs: String?
-    @Option(
-        help: "TLS: the certificate that this program shows, to callers and to those that it calls at tls: addresses, PEM. (default: none)")
-    var tlsCertFile: String?
-    @Option(help: "TLS: the key of that certificate, PEM.")
-    var tlsKeyFile: String?
-    @Option(help: "mTLS: the authorities that clients' certificates must come from, PEM. (default: clients need none)")
-    var tlsClientCaFile: String?
-    @Option(help: "mTLS: a file of who may call what: 'NAME package.Service/Method…' a line. (default: whoever can connect may call all)")
-    var tlsCallersFile: String?
     @Option(help: "TLS: the authorities that servers at tls: addresses must come from, PEM. (default: the system's)")
     var tlsCaFile: String?
-    @Option(help: "Where spans are sent: the HOST:PORT of an OpenTelemetry collector's OTLP/gRPC. (default: nowhere)")
-    var otlp: String?
-    @Option(help: "The share of new traces that is sampled, 0 to 1; a trace that comes in keeps its decision. (default: 0.01)")
-    var traceRatio: String?
-    @Option(help: "How the log is written: text, or json, an object a line. (default: text)")
-    var logFormat: String?
-    @Option(help: "trace, debug, info, warning or error. (default: info)")
-    var logLevel: String?
-    @Option(help: "A YAML file of settings.")
-    var settings: String?
+
+    @OptionGroup var common: CommonOptions
 
     func run() async throws {
         let settings = try await Settings(
             flags: [
-                "listen": listen, "http": http, "http-token-file": httpTokenFile, "inspector": inspector ? "true" : nil,
+                "listen": listen, "http": http, "inspector": inspector ? "true" : nil,
                 "inspector-anywhere": inspectorAnywhere ? "true" : nil, "understanding-metrics": understandingMetrics,
                 "understanding": understanding,
                 "domain": domain, "domain-poll-ms": domainPollMs,
                 "turn-timeout-ms": turnTimeoutMs,
                 "actions": actions, "actions-timeout-ms": actionsTimeoutMs, "actions-attempt-ms": actionsAttemptMs, "chitchat": chitchat,
                 "chitchat-timeout-ms": chitchatTimeoutMs, "chitchat-model": chitchatModel, "recognition-timeout-ms": recognitionTimeoutMs,
-                "grace-ms": graceMs, "connection-age-ms": connectionAgeMs,
-                "tls-cert-file": tlsCertFile, "tls-key-file": tlsKeyFile, "tls-client-ca-file": tlsClientCaFile,
-                "tls-callers-file": tlsCallersFile, "tls-ca-file": tlsCaFile,
+                "tls-ca-file": tlsCaFile,
                 "target-latency-ms": targetLatencyMs, "turns-in-flight": turnsInFlight, "turns-waiting": turnsWaiting,
                 "admission-wait-ms": admissionWaitMs, "stream-idle-ms": streamIdleMs, "keepalive-ms": keepaliveMs,
                 "keepalive-timeout-ms": keepaliveTimeoutMs,
-                "log-level": logLevel, "log-format": logFormat, "otlp": otlp, "trace-ratio": traceRatio,
-            ].merging(sessions.flags) { $1 }, file: settings, environment: Program.environment)
+            ].merging(sessions.flags) { $1 }.merging(common.flags) { $1 }, file: common.settings, environment: Program.environment)
         let logger = Program.logger("dialogue-orchestrator", level: try settings.logLevel(), format: try settings.logFormat())
         let grace = try settings.milliseconds("grace-ms", default: .seconds(10))
         let listen = settings.string("listen", default: "127.0.0.1:50052")

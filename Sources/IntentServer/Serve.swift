@@ -20,8 +20,6 @@ struct Serve: AsyncParsableCommand {
     var listen: String?
     @Option(help: "Where to serve /metrics and /readyz by HTTP: HOST:PORT, port 0 for a free one. (default: nowhere)")
     var http: String?
-    @Option(help: "A file with the bearer token that HTTP asks for, or set KEFU_HTTP_TOKEN; probes need none. (default: none asked for)")
-    var httpTokenFile: String?
     @Option(help: "The folder of the model bundles, NAME/VERSION. (default: Deploy/models)")
     var models: String?
     @Option(help: "Which versions of each model are served: latest, latest:N or all. (default: latest)")
@@ -61,47 +59,20 @@ struct Serve: AsyncParsableCommand {
     var queue: String?
     @Option(help: "The most an utterance may take, in milliseconds. (default: 10000)")
     var timeoutMs: String?
-    @Option(help: "How long calls under way may go on after SIGTERM, in milliseconds. (default: 10000)")
-    var graceMs: String?
-    @Option(
-        help:
-            "After how long clients are told to connect anew, in milliseconds, so that they find servers that were added; 0: never. (default: 0)"
-    )
-    var connectionAgeMs: String?
-    @Option(
-        help: "TLS: the certificate that this program shows, to callers and to those that it calls at tls: addresses, PEM. (default: none)")
-    var tlsCertFile: String?
-    @Option(help: "TLS: the key of that certificate, PEM.")
-    var tlsKeyFile: String?
-    @Option(help: "mTLS: the authorities that clients' certificates must come from, PEM. (default: clients need none)")
-    var tlsClientCaFile: String?
-    @Option(help: "mTLS: a file of who may call what: 'NAME package.Service/Method…' a line. (default: whoever can connect may call all)")
-    var tlsCallersFile: String?
-    @Option(help: "Where spans are sent: the HOST:PORT of an OpenTelemetry collector's OTLP/gRPC. (default: nowhere)")
-    var otlp: String?
-    @Option(help: "The share of new traces that is sampled, 0 to 1; a trace that comes in keeps its decision. (default: 0.01)")
-    var traceRatio: String?
-    @Option(help: "How the log is written: text, or json, an object a line. (default: text)")
-    var logFormat: String?
-    @Option(help: "trace, debug, info, warning or error. (default: info)")
-    var logLevel: String?
-    @Option(help: "A YAML file of settings.")
-    var settings: String?
+
+    @OptionGroup var common: CommonOptions
 
     func run() async throws {
         try ModelLoader.prepareProcess()
         let settings = try await Settings(
             flags: [
-                "listen": listen, "http": http, "http-token-file": httpTokenFile, "models": models, "versions": versions,
+                "listen": listen, "http": http, "models": models, "versions": versions,
                 "poll-interval-ms": pollIntervalMs,
                 "default-model": defaultModel,
                 "cascade": cascade, "cache-bytes": cacheBytes, "device": device, "precision": precision, "gpu-memory-share": gpuMemoryShare,
                 "workers": workers, "threads": threads,
-                "batch-size": batchSize, "padding-share": paddingShare, "queue": queue, "timeout-ms": timeoutMs, "grace-ms": graceMs,
-                "connection-age-ms": connectionAgeMs, "tls-cert-file": tlsCertFile, "tls-key-file": tlsKeyFile,
-                "tls-client-ca-file": tlsClientCaFile, "tls-callers-file": tlsCallersFile,
-                "log-level": logLevel, "log-format": logFormat, "otlp": otlp, "trace-ratio": traceRatio,
-            ], file: settings, environment: Program.environment)
+                "batch-size": batchSize, "padding-share": paddingShare, "queue": queue, "timeout-ms": timeoutMs,
+            ].merging(common.flags) { $1 }, file: common.settings, environment: Program.environment)
         let logger = Program.logger("intent-server", level: try settings.logLevel(), format: try settings.logFormat())
         let grace = try settings.milliseconds("grace-ms", default: .seconds(10))
         let listen = settings.string("listen", default: "127.0.0.1:50051")

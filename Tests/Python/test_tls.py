@@ -120,34 +120,28 @@ def test_plain_text_is_not_answered(server):
         assert call(channel, "ListModels") == grpc.StatusCode.UNAVAILABLE
 
 
-def orchestrator(certificates, understanding, *more):
-    return Process(
-        "dialogue-orchestrator", "serve", "--listen", "127.0.0.1:0", "--understanding", understanding,
-        "--tls-cert-file", certificates.path("orchestrator.pem"), "--tls-key-file", certificates.path("orchestrator.key"), *more)
+def first_reply(certificates, understanding, authority):
+    """The first reply of an orchestrator with a certificate, which calls the intent server by TLS."""
+    served = Process(
+        "dialogue-orchestrator", "serve", "--listen", "127.0.0.1:0", "--understanding", understanding, "--tls-ca-file", certificates.path(authority),
+        "--tls-cert-file", certificates.path("orchestrator.pem"), "--tls-key-file", certificates.path("orchestrator.key"))
+    try:
+        credentials = grpc.ssl_channel_credentials((certificates.directory / "ca.pem").read_bytes())
+        options = [("grpc.ssl_target_name_override", "orchestrator.kefu.test")]
+        with grpc.secure_channel(served.address, credentials, options) as channel:
+            return SecureClient(channel).reply("tls", "我要改地址", seq=1)
+    finally:
+        assert served.stop() == 0
 
 
 def test_a_turn_goes_through_both(server, certificates):
-    served = orchestrator(certificates, f"tls:{server.address}", "--tls-ca-file", certificates.path("ca.pem"))
-    try:
-        options = [("grpc.ssl_target_name_override", "orchestrator.kefu.test")]
-        credentials = grpc.ssl_channel_credentials((certificates.directory / "ca.pem").read_bytes())
-        with grpc.secure_channel(served.address, credentials, options) as channel:
-            reply = SecureClient(channel).reply("tls", "我要改地址", seq=1)
-        assert not reply.degraded and reply.recognition.intent == "address_change"
-    finally:
-        assert served.stop() == 0
+    reply = first_reply(certificates, f"tls:{server.address}", "ca.pem")
+    assert not reply.degraded and reply.recognition.intent == "address_change"
 
 
 def test_a_server_of_another_authority_is_not_believed(server, certificates):
-    served = orchestrator(certificates, f"tls:{server.address}", "--tls-ca-file", certificates.path("strange-ca.pem"))
-    try:
-        options = [("grpc.ssl_target_name_override", "orchestrator.kefu.test")]
-        credentials = grpc.ssl_channel_credentials((certificates.directory / "ca.pem").read_bytes())
-        with grpc.secure_channel(served.address, credentials, options) as channel:
-            reply = SecureClient(channel).reply("tls", "我要改地址", seq=1)
-        assert reply.degraded and list(reply.degraded_parts) == ["understanding"]
-    finally:
-        assert served.stop() == 0
+    reply = first_reply(certificates, f"tls:{server.address}", "strange-ca.pem")
+    assert reply.degraded and list(reply.degraded_parts) == ["understanding"]
 
 
 @pytest.mark.parametrize("arguments, words", [
