@@ -24,6 +24,24 @@ struct ChineseNumeral: Equatable {
     /// The value of one Chinese digit; nil: the scalar is none.
     static func digit(_ scalar: Unicode.Scalar) -> Int? { digits[scalar] }
 
+    /// The numerals that contracts are written in. They are used for nothing but numbers.
+    private static let capitals = Set("零壹贰叁肆伍陆柒捌玖拾佰仟".unicodeScalars)
+
+    /// A span that begins or ends within a number in capital numerals, grown to the whole of it: 拾玖元 in 壹佰玖拾玖元 is another amount.
+    static func completingCapitals(_ range: Range<Int>, in scalars: [Unicode.Scalar]) -> Range<Int> {
+        guard let first = range.first, let last = range.last else { return range }
+        var range = range
+        if capitals.contains(scalars[first]) {
+            while range.lowerBound > 0, capitals.contains(scalars[range.lowerBound - 1]) { range = range.lowerBound - 1..<range.upperBound }
+        }
+        if capitals.contains(scalars[last]) {
+            while range.upperBound < scalars.count, capitals.contains(scalars[range.upperBound]) {
+                range = range.lowerBound..<range.upperBound + 1
+            }
+        }
+        return range
+    }
+
     /// Whether a scalar can be part of a number; `.` and `,` can between digits only.
     private static func isPart(_ scalars: [Unicode.Scalar], _ position: Int) -> Bool {
         let scalar = scalars[position]

@@ -54,10 +54,11 @@ struct Decoder: Sendable {
         guard !spans.isEmpty else { return [] }
         let scalars = Array(text.unicodeScalars)
         return spans.map { span in
-            let range = encoding.ranges[span.first].lowerBound..<encoding.ranges[span.last].upperBound
+            let name = labels.slots[span.slot]
+            var range = encoding.ranges[span.first].lowerBound..<encoding.ranges[span.last].upperBound
+            if name == "amount" { range = ChineseNumeral.completingCapitals(range, in: scalars) }
             var value = String.UnicodeScalarView()
             value.append(contentsOf: scalars[range])
-            let name = labels.slots[span.slot]
             let written = String(value)
             return RecognizedSlot(
                 value: SlotValue(name: name, value: written, normalized: SlotNormalizer.normalize(written, slot: name)), range: range,
