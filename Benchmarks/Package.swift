@@ -33,7 +33,7 @@ let package = Package(
         .executableTarget(name: "Decide", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(
             name: "OpenLoop", dependencies: [kefu, argumentParser, asyncHTTPClient, histogram, nioCore, nioHTTP1], swiftSettings: strict),
-        .executableTarget(name: "Load", dependencies: [kefu, "Stack", argumentParser, histogram], swiftSettings: strict),
+        .executableTarget(name: "Load", dependencies: [kefu, "Stack", argumentParser, histogram, heapModule], swiftSettings: strict),
         .executableTarget(name: "rpc-echo", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(name: "RedisScripts", dependencies: [kefu], swiftSettings: strict),
         .executableTarget(name: "RedisSafety", dependencies: [kefu], swiftSettings: strict),

@@ -1,5 +1,6 @@
 import Conversation
 import Foundation
+import HeapModule
 import Histogram
 import RPC
 import Synchronization
@@ -32,14 +33,7 @@ struct Crowd: Sendable {
         let window = start + warmUp..<start + warmUp + counted
         let shared = Shared()
         let crowd = self
-        let users = Task(executorPreference: executor) {
-            await withDiscardingTaskGroup { group in
-                for index in 0..<crowd.users {
-                    let first = start + crowd.warmUp / 2 * (Double(index) / Double(crowd.users))
-                    group.addTask { await crowd.user(from: first, counting: window, into: shared) }
-                }
-            }
-        }
+        let users = Task(executorPreference: executor) { await crowd.pace(from: start, counting: window, into: shared) }
         try? await Task.sleep(until: window.lowerBound, clock: .continuous)
         let before = cpu()
         try? await Task.sleep(until: window.upperBound, clock: .continuous)
@@ -53,30 +47,67 @@ struct Crowd: Sendable {
 
     private final class Shared: Sendable {
         let tally = Mutex(Tally())
+        /// Who speaks next, and when.
+        let schedule = Mutex(Heap<Customer>())
     }
 
-    /// One customer after another, with a message each time that one is due.
-    private func user(from first: ContinuousClock.Instant, counting window: Range<ContinuousClock.Instant>, into shared: Shared) async {
-        var due = first
-        while due < window.upperBound {
-            let uid = UUID().uuidString
-            for (index, text) in Self.conversation().enumerated() {
-                try? await Task.sleep(until: due, tolerance: .milliseconds(1), clock: .continuous)
-                let failure = await send(text, uid: uid, seq: UInt64(index + 1))
-                let now = ContinuousClock.now
-                if window.contains(due) {
-                    shared.tally.withLock { tally in
-                        if let failure {
-                            tally.failures[failure, default: 0] += 1
-                        } else {
-                            _ = tally.latencies.record(UInt64(max(due.duration(to: now) / .microseconds(1), 0)))
-                        }
-                    }
+    /// One customer, and the message that is to be sent next.
+    private struct Customer: Comparable, Sendable {
+        var due: ContinuousClock.Instant
+        var uid = UUID().uuidString
+        var texts = Crowd.conversation()
+        var sent = 0
+
+        /// The customer after an answer: who has said everything gives way to another.
+        func next(at due: ContinuousClock.Instant) -> Customer {
+            guard sent + 1 < texts.count else { return Customer(due: due) }
+            var next = self
+            next.due = due
+            next.sent += 1
+            return next
+        }
+
+        static func < (left: Customer, right: Customer) -> Bool { left.due < right.due }
+        static func == (left: Customer, right: Customer) -> Bool { left.due == right.due && left.uid == right.uid }
+    }
+
+    /// How exactly messages are sent when they are due. One task wakes for all customers: a timer for each of thousands costs the machine, which the measured
+    /// processes share, more than the messages do.
+    private static let tick: Duration = .milliseconds(1)
+
+    /// Sends each message when it is due, until the window closes; returns when every answer has come.
+    private func pace(from start: ContinuousClock.Instant, counting window: Range<ContinuousClock.Instant>, into shared: Shared) async {
+        shared.schedule.withLock { schedule in
+            for index in 0..<users { schedule.insert(Customer(due: start + warmUp / 2 * (Double(index) / Double(users)))) }
+        }
+        await withDiscardingTaskGroup { group in
+            var now = ContinuousClock.now
+            while now < window.upperBound {
+                let due = shared.schedule.withLock { schedule in
+                    var due: [Customer] = []
+                    while let first = schedule.min, first.due <= now { due.append(schedule.removeMin()) }
+                    return due
                 }
-                due = now + .seconds(Double.random(in: think))
-                guard due < window.upperBound else { return }
+                for customer in due { group.addTask { await speak(customer, counting: window, into: shared) } }
+                try? await Task.sleep(until: now + Self.tick, tolerance: .zero, clock: .continuous)
+                now = .now
             }
         }
+    }
+
+    private func speak(_ customer: Customer, counting window: Range<ContinuousClock.Instant>, into shared: Shared) async {
+        let failure = await send(customer.texts[customer.sent], uid: customer.uid, seq: UInt64(customer.sent + 1))
+        let now = ContinuousClock.now
+        if window.contains(customer.due) {
+            shared.tally.withLock { tally in
+                if let failure {
+                    tally.failures[failure, default: 0] += 1
+                } else {
+                    _ = tally.latencies.record(UInt64(max(customer.due.duration(to: now) / .microseconds(1), 0)))
+                }
+            }
+        }
+        shared.schedule.withLock { $0.insert(customer.next(at: now + .seconds(Double.random(in: think)))) }
     }
 
     /// Returns nil where a part answered that was not standing in for another, else what went wrong.

@@ -32,6 +32,8 @@ struct Load: AsyncParsableCommand {
     var model = "ecommerce-light"
     @Option(help: "Bytes of answers that intent-server keeps for texts that come again; 0: none.")
     var cacheBytes = 64 << 20
+    @Option(help: "Threads of a forward pass. On cores that the other processes need too, a small model answers most with one.")
+    var threads = 1
     @Option(help: "A file for the figures, as JSON.")
     var json: String?
 
@@ -41,7 +43,8 @@ struct Load: AsyncParsableCommand {
             throw ValidationError("--think is '\(think)'; LEAST-MOST in seconds, such as 0.5-2, is expected")
         }
         let stack = try Stack(
-            bin: bin, models: models, intentServer: ["--default-model", model, "--cache-bytes", "\(cacheBytes)"])
+            bin: bin, models: models,
+            intentServer: ["--default-model", model, "--cache-bytes", "\(cacheBytes)", "--threads", "\(threads)"])
         defer { stack.stop() }
         let queue = CompletionQueue(name: "generator")
         let channel = try Channel(stack.orchestrator, queue: queue)
