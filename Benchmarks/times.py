@@ -1,6 +1,6 @@
 """How long batches of a bundle take, as `Simulation --times` reads it: lines rows,length,milliseconds, the median of several passes.
 
-    python Benchmarks/times.py --model Deploy/models/ecommerce/3/model.pt [--threads 2] [--device cuda:0] > times.csv
+    python Benchmarks/times.py --model Deploy/models/ecommerce/4/model.pt [--threads 2] [--device cuda:0] > times.csv
 
 On a busy machine: chrt -f 10 python …; the median of short runs then hardly changes.
 """

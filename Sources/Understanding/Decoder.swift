@@ -17,30 +17,33 @@ struct Decoder: Sendable {
 
     /// The spans of a row, and the probability of its least sure word's label: 1 without words.
     ///
-    /// A word has the likeliest label of its first piece, `X` left out; its further pieces belong to it. Spans are found as conlleval finds them: `B-` begins
-    /// one; `I-` goes on with a span of the same slot, and without one before it begins one. A span's confidence is the least probability among its words.
+    /// Of all ways to label the words that describe spans (`I-` comes after `B-` or `I-` of its own slot alone, `X` never), the likeliest is taken: that with
+    /// the greatest sum of logits, each word's at its first piece; its further pieces belong to it. A span's confidence is the least probability among its words.
     ///
-    /// - Parameter logits: One value a token and label, token by token; padding may follow.
+    /// - Parameter logits: One value a token and label, token by token, finite; padding may follow.
     func spans(_ logits: ArraySlice<Float>, encoding: Encoding) -> (spans: [Span], labelConfidence: Float) {
         var spans: [Span] = []
         var least: Float = 1
         var isOpen = false
         // [CLS] and [SEP] are no words.
-        for token in 1..<max(1, encoding.ids.count - 1) {
-            if encoding.isContinuation[token] {
+        let tokens = 1..<max(1, encoding.ids.count - 1)
+        let rows = tokens.filter { !encoding.isContinuation[$0] }.map { token in
+            let start = logits.startIndex + token * labels.labels.count
+            return logits[start..<start + labels.labels.count]
+        }
+        var chosen = zip(likeliest(rows), rows).makeIterator()
+        for token in tokens {
+            guard !encoding.isContinuation[token], let (label, row) = chosen.next() else {
                 if isOpen { spans[spans.count - 1].last = token }
                 continue
             }
-            let start = logits.startIndex + token * labels.labels.count
-            let row = logits[start..<start + labels.labels.count]
-            let best = likeliest(row)
-            let confidence = probability(of: best, in: row)
+            let confidence = probability(of: label, in: row)
             least = min(least, confidence)
-            switch labels.labels[best] {
-            case .inside(let slot) where isOpen && spans[spans.count - 1].slot == slot:
+            switch labels.labels[label] {
+            case .inside:
                 spans[spans.count - 1].last = token
                 spans[spans.count - 1].confidence = min(spans[spans.count - 1].confidence, confidence)
-            case .begin(let slot), .inside(let slot):
+            case .begin(let slot):
                 spans.append(Span(slot: slot, first: token, last: token, confidence: confidence))
                 isOpen = true
             case .outside, .ignored: isOpen = false
@@ -75,21 +78,51 @@ struct Decoder: Sendable {
         var confidence: Float
     }
 
-    /// The index of the likeliest label but `X`; the first of equal ones.
-    private func likeliest(_ logits: ArraySlice<Float>) -> Int {
-        var best = -1
-        for (index, label) in labels.labels.enumerated() where label != .ignored {
-            if best < 0 || logits[logits.startIndex + index] > logits[logits.startIndex + best] { best = index }
+    /// The likeliest labels of words that describe spans, by their indices (Viterbi). Of equal ones a span goes on, and else the first label counts.
+    ///
+    /// - Parameter rows: For each word a logit a label.
+    private func likeliest(_ rows: [ArraySlice<Float>]) -> [Int] {
+        guard let first = rows.first else { return [] }
+        // The greatest sum of a labelling that ends with each label; before the first word no span is open.
+        var totals = zip(labels.labels, first).map { label, logit in
+            switch label {
+            case .ignored, .inside: -Float.infinity
+            case .outside, .begin: logit
+            }
         }
+        var before: [[Int]] = []
+        for row in rows.dropFirst() {
+            let best = greatest(totals)
+            let previous = labels.labels.map { label in
+                guard case .inside(let slot) = label else { return best }
+                let (begin, inside) = (labels.begins[slot], labels.insides[slot])
+                return totals[begin] > totals[inside] ? begin : inside
+            }
+            totals = zip(zip(labels.labels, row), previous).map { ($0.0 == .ignored ? -.infinity : totals[$1] + $0.1) }
+            before.append(previous)
+        }
+        var last = greatest(totals)
+        var found = [last]
+        for previous in before.reversed() {
+            last = previous[last]
+            found.append(last)
+        }
+        return found.reversed()
+    }
+
+    /// The index of the greatest value; the first of equal ones.
+    private func greatest(_ values: [Float]) -> Int {
+        var best = 0
+        for index in values.indices where values[index] > values[best] { best = index }
         return best
     }
 
-    /// The probability of the likeliest label among all but `X`.
-    private func probability(of best: Int, in logits: ArraySlice<Float>) -> Float {
-        let greatest = logits[logits.startIndex + best]
+    /// The probability of a label among all but `X`.
+    private func probability(of label: Int, in logits: ArraySlice<Float>) -> Float {
+        let own = logits[logits.startIndex + label]
         var sum: Float = 0
         for (index, label) in labels.labels.enumerated() where label != .ignored {
-            sum += expf(logits[logits.startIndex + index] - greatest)
+            sum += expf(logits[logits.startIndex + index] - own)
         }
         return 1 / sum
     }

@@ -17,6 +17,10 @@ public struct SlotLabels: Sendable, Hashable {
     /// The slots' names, in the order in which they first appear.
     public let slots: [String]
     let labels: [Label]
+    /// For each slot the index of its `B-` label.
+    let begins: [Int]
+    /// For each slot the index of its `I-` label.
+    let insides: [Int]
 
     /// Why labels were refused.
     struct Refusal: Error {
@@ -53,5 +57,8 @@ public struct SlotLabels: Sendable, Hashable {
         self.names = names
         self.slots = slots
         self.labels = labels
+        // Both are there: each label's other one was looked for above.
+        begins = slots.map { names.firstIndex(of: "B-" + $0) ?? 0 }
+        insides = slots.map { names.firstIndex(of: "I-" + $0) ?? 0 }
     }
 }

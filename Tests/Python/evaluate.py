@@ -1,6 +1,6 @@
 """Measures a model through the running intent-server on an annotated file: what `make evaluate` prints.
 
-    python Tests/Python/evaluate.py [--model NAME] [FILE]
+    python Tests/Python/evaluate.py [--models FOLDER] [--model NAME] [--schema auto] [FILE]
 """
 
 import argparse
@@ -30,9 +30,12 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--model", action="append", help="a model's name; repeatable (default: ecommerce, ecommerce-light)")
     arguments.add_argument("file", nargs="?", type=pathlib.Path, default=ROOT / "Training" / "data" / "dev.tsv")
+    arguments.add_argument("--models", type=pathlib.Path, default=ROOT / "Deploy" / "models", help="the folder of the bundles")
+    arguments.add_argument("--schema", default=str(ROOT / "Training" / "schema.yaml"), help="a YAML file, or auto: no check of the annotation")
     options = arguments.parse_args()
-    examples = read_file(options.file, Schema.read(ROOT / "Training" / "schema.yaml")).examples
-    server = Process("intent-server", "serve", "--listen", "127.0.0.1:0")
+    schema = None if options.schema == "auto" else Schema.read(pathlib.Path(options.schema))
+    examples = read_file(options.file, schema).examples
+    server = Process("intent-server", "serve", "--listen", "127.0.0.1:0", "--models", options.models)
     try:
         for model in options.model or ["ecommerce", "ecommerce-light"]:
             answers = understood(Client(server.address), [example.text for example in examples], model)
@@ -41,7 +44,8 @@ def main():
             print(f"\n{answers[0].model} through intent-server, {options.file.name}")
             print(describe(measure(examples, intents, spans)))
             apart = out_of_scope(examples, intents, "chitchat")
-            print(f"out of scope       {apart.recall:.2%} of 'chitchat' found, {apart.false_alarms:.2%} of the others taken for it")
+            if apart.recall is not None:
+                print(f"out of scope       {apart.recall:.2%} of 'chitchat' found, {apart.false_alarms:.2%} of the others taken for it")
     finally:
         server.stop()
 

@@ -20,13 +20,13 @@ import Understanding
         ("我要改地址", []),
         ("退两百块", ["amount=两百块→200元@1..<4"]),
         ("单号", ["order_id=单号@0..<2"]),
-        // I- goes on with its own slot only; with another or none before it, it begins one.
-        ("百块我", ["amount=百块→百元@0..<2"]), ("单百号", ["order_id=单@0..<1", "amount=百@1..<2", "order_id=号@2..<3"]),
-        ("单我号", ["order_id=单@0..<1", "order_id=号@2..<3"]),
+        // I- comes after its own slot alone: the labels that agree with each other win over those that do not.
+        ("百块我", ["amount=百块→百元@0..<2"]), ("单百号", ["order_id=单百号@0..<3"]), ("我百", []), ("百", []),
+        ("单我我号", ["order_id=单@0..<1"]),
         // B- begins one, whatever is before it.
         ("单单号", ["order_id=单@0..<1", "order_id=单号@1..<3"]), ("两两", ["amount=两→2@0..<1", "amount=两→2@1..<2"]),
         // X is never chosen for a word.
-        ("两的块", ["amount=两→2@0..<1", "amount=块@2..<3"]),
+        ("单的号", ["order_id=单的号@0..<3"]), ("的", []),
         // Further pieces belong to their word, whatever their label.
         ("sf12我", ["order_id=sf12→SF12@0..<4"]), ("我sf1单", ["order_id=sf1→SF1@1..<4", "order_id=单@4..<5"]),
         // Values are as written, gaps within a span included; ranges count scalars.

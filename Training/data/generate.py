@@ -14,7 +14,7 @@ import unicodedata
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-WRITTEN = ("train.tsv", "train_2.tsv", "train_3.tsv", "train_4.tsv")
+WRITTEN = ("train.tsv", "train_2.tsv", "train_3.tsv", "train_4.tsv", "train_5.tsv")
 SPAN = re.compile(r"\[([^\[\]]+)\]\((\w+)\)")
 
 SURNAMES = ("王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎余潘杜戴夏钟汪田任姜范方石姚谭廖"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .data import NO_LABEL, Schema, Span
-from .text import Encoding, Tokenizer, spans_of
+from .text import Encoding, LabelReader, Tokenizer, spans_of
 
 Forward = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(input_ids [B, S], attention_mask [B, S]) to (intent logits [B, I], slot logits [B, S, L])."""
@@ -43,7 +43,8 @@ def predict(
 ) -> list[Prediction]:
     """Predicts intent and spans for each text; rows of like length share a batch."""
     encodings = [tokenizer.encode(text) for text in texts]
-    no_label = schema.labels.index(NO_LABEL)
+    reader = LabelReader(schema)
+    index = {label: i for i, label in enumerate(schema.labels)}
     order = sorted(range(len(texts)), key=lambda i: len(encodings[i].ids))
     found: dict[int, Prediction] = {}
     with torch.inference_mode():
@@ -52,12 +53,13 @@ def predict(
             ids, mask = batch_of([encodings[i] for i in rows], tokenizer.pad_id)
             intents, slots = forward(ids.to(device), mask.to(device))
             # A word always has a label of its own.
-            slots[..., no_label] = float("-inf")
-            choices, logits = slots.argmax(-1).tolist(), intents.float().cpu()
-            sure = slots.float().softmax(-1).max(-1).values.tolist()
+            slots[..., index[NO_LABEL]] = float("-inf")
+            logits, slots = intents.float().cpu(), slots.float().cpu()
+            probabilities = slots.softmax(-1)
             for row, i in enumerate(rows):
-                labels = [schema.labels[c] for c in choices[row][: len(encodings[i].ids)]]
+                words = [word.position for word in encodings[i].words]
+                labels = reader.read(slots[row, words].numpy())
                 intent = schema.intents[int(logits[row].argmax())]
-                least = min((sure[row][word.position] for word in encodings[i].words), default=1.0)
+                least = min((float(probabilities[row, word, index[label]]) for word, label in zip(words, labels)), default=1.0)
                 found[i] = Prediction(intent, logits[row], spans_of(labels, encodings[i]), least)
     return [found[i] for i in range(len(texts))]

@@ -4,9 +4,11 @@ Normalisation maps full-width forms to half-width, one scalar to one; BERT's Wor
 lower case, accents stripped) comes from the ``tokenizers`` package. Offsets count scalars of the text as it was sent.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from tokenizers import BertWordPieceTokenizer, PreTokenizedString
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
@@ -118,21 +120,49 @@ def labels_of(example: Example, encoding: Encoding, schema: Schema) -> list[int]
     return labels
 
 
-def spans_of(labels: list[str], encoding: Encoding) -> list[Span]:
-    """The spans that the labels of a text's tokens describe.
+class LabelReader:
+    """Finds the likeliest labels of a row's words among those that describe spans: I comes after B or I of its own slot alone, and X never."""
 
-    Only first pieces are read. B starts a span; I goes on with a span of its slot, and starts one where there is none.
-    A span reaches from the start of its first word to the end of its last one.
-    """
+    def __init__(self, schema: Schema):
+        index = {label: i for i, label in enumerate(schema.labels)}
+        self._labels = schema.labels
+        self._no_label = index[NO_LABEL]
+        self._begins = np.array([index[f"B-{slot}"] for slot in schema.slots], dtype=np.int64)
+        self._insides = np.array([index[f"I-{slot}"] for slot in schema.slots], dtype=np.int64)
+
+    def read(self, logits: np.ndarray) -> list[str]:
+        """A label for each word, from its logits [words, labels]; the sum of the logits is the greatest that a permitted row has.
+
+        Of equal ones a span goes on, and else the first label counts.
+        """
+        if not len(logits):
+            return []
+        scores = logits.astype(np.float32)
+        scores[:, self._no_label] = -np.inf
+        # No span is open before the first word.
+        scores[0, self._insides] = -np.inf
+        total, back = scores[0], []
+        for row in scores[1:]:
+            before = np.full(len(row), total.argmax())
+            opened = np.where(total[self._begins] > total[self._insides], self._begins, self._insides)
+            before[self._insides] = opened
+            back.append(before)
+            total = row + total[before]
+        best = [int(total.argmax())]
+        for before in reversed(back):
+            best.append(int(before[best[-1]]))
+        return [self._labels[i] for i in reversed(best)]
+
+
+def spans_of(labels: Sequence[str], encoding: Encoding) -> list[Span]:
+    """The spans that the labels of a text's words describe: B starts one, I goes on with it, from the first word's start to the last one's end."""
     spans: list[Span] = []
-    going_on = False
-    for word in encoding.words:
-        kind, _, slot = labels[word.position].partition("-")
-        if kind == "I" and going_on and spans[-1].slot == slot:
-            spans[-1] = Span(spans[-1].start, word.end, slot)
-        elif kind in ("B", "I"):
+    for label, word in zip(labels, encoding.words):
+        kind, _, slot = label.partition("-")
+        if kind == "B":
             spans.append(Span(word.start, word.end, slot))
-        going_on = kind in ("B", "I")
+        elif kind == "I":
+            spans[-1] = Span(spans[-1].start, word.end, slot)
     return spans
 
 

@@ -1,14 +1,16 @@
 """Tokens, labels and spans."""
 
+import itertools
 import json
 
+import numpy as np
 import pytest
 import torch
 from conftest import TRAINING
 
 from kefu_training.data import Example, Schema, Span, parse_text
 from kefu_training.predict import predict
-from kefu_training.text import Tokenizer, labels_of, normalize, spans_of
+from kefu_training.text import LabelReader, Tokenizer, labels_of, normalize, spans_of
 
 CASES = TRAINING.parent / "Tests" / "TokenizationTests" / "Resources"
 SCHEMA = Schema.of(["a"], ["product", "phone"])
@@ -46,19 +48,45 @@ def test_labels_and_back(vocabulary):
         ["X", "O", "O", "O", "B-product", "I-product", "B-product", "I-product", "O", "O", "O"]
         + ["B-phone", "X", "X", "I-phone", "X", "O", "X"]
     )
-    assert spans_of(labels, encoding) == list(spans)
+    assert spans_of([labels[word.position] for word in encoding.words], encoding) == list(spans)
 
 
-def test_decoding_takes_what_a_model_may_say(vocabulary):
-    encoding = Tokenizer(vocabulary).encode("我要退手机")
+def rows(*words):
+    """Logits [words, labels] from what is said of each word; 0 where nothing is."""
+    logits = np.zeros((len(words), len(SCHEMA.labels)), dtype=np.float32)
+    for row, said in zip(logits, words):
+        for label, value in said.items():
+            row[SCHEMA.labels.index(label)] = value
+    return logits
 
-    def decode(*labels):
-        return spans_of(["X", *labels, "X"], encoding)
 
-    assert decode("O", "I-product", "I-product", "O", "O") == [Span(1, 3, "product")]
-    assert decode("B-product", "I-phone", "O", "X", "I-phone") == [Span(0, 1, "product"), Span(1, 2, "phone"), Span(4, 5, "phone")]
-    assert decode("B-phone", "B-phone", "O", "O", "O") == [Span(0, 1, "phone"), Span(1, 2, "phone")]
-    assert decode("X", "X", "X", "X", "X") == []
+def test_labels_are_read_as_spans_that_can_be():
+    reader = LabelReader(SCHEMA)
+    assert reader.read(rows()) == []
+    assert reader.read(rows({"X": 9})) == ["O"]
+    # An I that follows no B of its slot: the surer of the two words decides whether there is a span.
+    assert reader.read(rows({"O": 2, "B-product": 1}, {"I-product": 5})) == ["B-product", "I-product"]
+    assert reader.read(rows({"O": 5, "B-product": 1}, {"I-product": 2, "O": 1})) == ["O", "O"]
+    assert reader.read(rows({"B-product": 5}, {"I-phone": 2, "I-product": 1, "O": -1})) == ["B-product", "I-product"]
+    assert reader.read(rows({"I-phone": 5}, {"I-phone": 5})) == ["B-phone", "I-phone"]
+    # Two spans of one slot stay apart.
+    assert reader.read(rows({"B-phone": 3}, {"B-phone": 3}, {"I-phone": 3})) == ["B-phone", "B-phone", "I-phone"]
+
+
+def test_no_other_permitted_row_of_labels_is_likelier():
+    labels = SCHEMA.labels
+    reader, draw = LabelReader(SCHEMA), np.random.default_rng(1)
+
+    def permitted(row):
+        return "X" not in row and all(
+            not label.startswith("I-") or (at > 0 and row[at - 1] in (f"B-{label[2:]}", label)) for at, label in enumerate(row)
+        )
+
+    every = [row for row in itertools.product(labels, repeat=4) if permitted(row)]
+    for _ in range(50):
+        logits = draw.normal(size=(4, len(labels))).astype(np.float32)
+        best = max(every, key=lambda row: sum(logits[at, labels.index(label)] for at, label in enumerate(row)))
+        assert tuple(reader.read(logits)) == best
 
 
 def test_prediction_leaves_out_x_and_keeps_the_order_of_texts(vocabulary):
