@@ -126,7 +126,7 @@ let package = Package(
             dependencies: [
                 "Conversation", "Dialogue", "DialogueService", "RPC", "RPCServices", "Redis", "ServiceKit", "Wire", argumentParser,
                 lifecycle, logging, unixSignals,
-            ], swiftSettings: strict),
+            ], resources: [.embedInCode("Resources/report.py")], swiftSettings: strict),
 
         // Tests: one target a library.
         .target(

@@ -61,18 +61,21 @@ public struct RecognitionSummary: Sendable, Hashable {
     public var slots: [SlotValue]
     /// The model that answered, as `name@version`.
     public var model: String
+    /// The variant of the running experiment that the customer has; empty: none.
+    public var variant: String
 
     /// A summary by its parts.
-    public init(intent: Intent, slots: [SlotValue], model: String) {
+    public init(intent: Intent, slots: [SlotValue], model: String, variant: String = "") {
         self.intent = intent
         self.slots = slots
         self.model = model
+        self.variant = variant
     }
 
     /// The summary of `recognition`; nil where it names no intent.
-    public init?(_ recognition: Recognition) {
+    public init?(_ recognition: Recognition, variant: String = "") {
         guard let intent = recognition.intents.first else { return nil }
-        self.init(intent: intent, slots: recognition.slots.map(\.value), model: recognition.model)
+        self.init(intent: intent, slots: recognition.slots.map(\.value), model: recognition.model, variant: variant)
     }
 }
 

@@ -16,11 +16,15 @@ public struct Decision: Sendable, Hashable {
     public var chitchat: ChitchatRequest?
     /// Why a person takes over from this turn on; nil: none does, or one did already.
     public var handOff: HandOffReason?
+    /// The flows that this turn began, in its order.
+    public var begunFlows: [String]
+    /// The flows that came to their end in this turn: done, and not cancelled, dropped or given to a person.
+    public var completedFlows: [String]
 
     /// A decision by its parts.
     public init(
         session: Session, paragraphs: [String], source: ReplySource, degradedParts: [String] = [], action: ActionCall? = nil,
-        chitchat: ChitchatRequest? = nil, handOff: HandOffReason? = nil
+        chitchat: ChitchatRequest? = nil, handOff: HandOffReason? = nil, begunFlows: [String] = [], completedFlows: [String] = []
     ) {
         self.session = session
         self.paragraphs = paragraphs
@@ -29,6 +33,8 @@ public struct Decision: Sendable, Hashable {
         self.action = action
         self.chitchat = chitchat
         self.handOff = handOff
+        self.begunFlows = begunFlows
+        self.completedFlows = completedFlows
     }
 
     /// What is said to the customer.

@@ -21,8 +21,15 @@ final class SourceFile {
     private let node: Node?
 
     /// Reads and parses `directory/name`; what is wrong goes to `findings`.
-    init(directory: String, name: String, findings: Findings) {
-        path = directory.hasSuffix("/") ? directory + name : directory + "/" + name
+    convenience init(directory: String, name: String, findings: Findings) {
+        self.init(
+            path: directory.hasSuffix("/") ? directory + name : directory + "/" + name, findings: findings,
+            missing: "the file cannot be read; a domain's folder must have it")
+    }
+
+    /// Reads and parses a file; what is wrong goes to `findings`, `missing` where it cannot be read.
+    init(path: String, findings: Findings, missing: String) {
+        self.path = path
         self.findings = findings
         var text = ""
         var node: Node?
@@ -37,7 +44,7 @@ final class SourceFile {
             }
             text = decoded
         } catch {
-            findings.add(file: path, line: 1, column: 1, "the file cannot be read; a domain's folder must have it")
+            findings.add(file: path, line: 1, column: 1, missing)
         }
         if !text.isEmpty {
             do {

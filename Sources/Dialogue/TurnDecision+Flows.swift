@@ -49,9 +49,11 @@ extension TurnDecision {
 
     /// Begins a flow, and suspends the one under way; those of `queue` wait below it.
     mutating func enter(_ next: FlowDefinition, queueing queue: [FlowDefinition] = []) {
+        var isResumed = false
         if let suspended = flow, suspended.name != next.name {
             if let index = session.flows.firstIndex(where: { $0.name == next.name }) {
                 session.flows.remove(at: index)
+                isResumed = true
             } else {
                 makeRoom()
             }
@@ -60,9 +62,11 @@ extension TurnDecision {
         for waiting in queue.reversed() where !session.flows.contains(where: { $0.name == waiting.name }) && waiting.name != next.name {
             makeRoom()
             session.flows.append(FlowInProgress(name: waiting.name))
+            begunFlows.append(waiting.name)
             prefix(.queued, [("flow", waiting.title)])
         }
         session.flows.append(FlowInProgress(name: next.name))
+        if !isResumed { begunFlows.append(next.name) }
         question = .none
         lead += text(next.begin, slots: mentioned)
         proceed()
@@ -289,7 +293,7 @@ extension TurnDecision {
         guard let flow else { return }
         guard let call = flow.action, let results else {
             say(flow.done, slots: session.slots, reference(of: flow))
-            return end(flow, next: flow.next, resuming: resuming)
+            return complete(flow, next: flow.next, resuming: resuming)
         }
         guard resultsTaken < results.count else { return request(call, flow) }
         let result = results[resultsTaken]
@@ -298,8 +302,8 @@ extension TurnDecision {
         let values = reference(of: flow) + result.values.map { ($0.key, $0.value) }
         say(branch.reply, slots: session.slots, values)
         switch branch.effect {
-        case .end: end(flow, next: flow.next, resuming: resuming)
-        case .begin(let next): end(flow, next: next, resuming: resuming)
+        case .end: complete(flow, next: flow.next, resuming: resuming)
+        case .begin(let next): complete(flow, next: next, resuming: resuming)
         case .handOff: handOff(.failedAction(call.name))
         case .ask(let slot):
             session.slots[slot] = nil
@@ -325,10 +329,17 @@ extension TurnDecision {
         end(flow, next: nil, resuming: resuming)
     }
 
+    /// Ends a flow that did what it is for.
+    private mutating func complete(_ flow: FlowDefinition, next: String?, resuming: Bool) {
+        completedFlows.append(flow.name)
+        end(flow, next: next, resuming: resuming)
+    }
+
     private mutating func end(_ flow: FlowDefinition, next: String?, resuming: Bool) {
         session.flows.removeLast()
         question = .none
         if let next = next.flatMap({ domain.flows[$0] }) {
+            if !session.flows.contains(where: { $0.name == next.name }) { begunFlows.append(next.name) }
             session.flows.removeAll { $0.name == next.name }
             session.flows.append(FlowInProgress(name: next.name))
             lead += text(next.begin, slots: mentioned)

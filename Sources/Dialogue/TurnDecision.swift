@@ -58,6 +58,8 @@ struct TurnDecision {
     var action: ActionCall?
     var chitchat: ChitchatRequest?
     var handOffReason: HandOffReason?
+    var begunFlows: [String] = []
+    var completedFlows: [String] = []
     var degradedParts: [String] = []
 
     init(domain: Domain, session: Session, seq: UInt64, now: Timestamp, results: [ActionResult]?) {
@@ -139,7 +141,7 @@ struct TurnDecision {
         if recognition == nil { degradedParts.append("understanding") }
         return Decision(
             session: session, paragraphs: parts, source: source, degradedParts: degradedParts, action: action, chitchat: chitchat,
-            handOff: handOffReason)
+            handOff: handOffReason, begunFlows: begunFlows, completedFlows: completedFlows)
     }
 
     /// Counts how often the same message comes in a row.

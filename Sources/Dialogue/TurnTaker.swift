@@ -13,6 +13,7 @@ public struct TurnTaker: Sendable {
     private let recognizer: any Recognizer
     private let parts: OptionalParts
     private let environment: TurnEnvironment
+    private let variant: String
 
     /// A turn taker over its parts, with one domain for all time.
     public init(
@@ -23,15 +24,18 @@ public struct TurnTaker: Sendable {
     }
 
     /// A turn taker over its parts. Each turn is decided by the version of the domain that its session needs.
+    ///
+    /// - Parameter variant: The variant of an experiment whose turns these are, as replies name it; empty: none.
     public init(
         domains: DomainCatalog, store: any SessionStore, recognizer: any Recognizer, parts: OptionalParts = OptionalParts(),
-        environment: TurnEnvironment
+        environment: TurnEnvironment, variant: String = ""
     ) {
         self.domains = domains
         self.store = store
         self.recognizer = recognizer
         self.parts = parts
         self.environment = environment
+        self.variant = variant
     }
 
     /// Answers one message.
@@ -39,6 +43,13 @@ public struct TurnTaker: Sendable {
     /// - Throws: ``ConversationError``: `.aborted` where the seq is older than the replies kept, `.unavailable` where the store cannot
     ///   be reached, `.deadlineExceeded`, `.cancelled`.
     public func reply(to message: Message, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> Reply {
+        try await take(message, deadline: deadline).reply
+    }
+
+    /// Answers one message, and says how the answer came about.
+    ///
+    /// - Throws: As ``reply(to:deadline:)``.
+    public func take(_ message: Message, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> TakenTurn {
         let recognizer = recognizer
         let recognitionDeadline = environment.recognitionDeadline(deadline)
         async let recognising = Self.recognise(message.query, by: recognizer, deadline: recognitionDeadline)
@@ -53,7 +64,7 @@ public struct TurnTaker: Sendable {
             case .kept(let position):
                 if var reply = try await store.reply(message.uid, seq: seq, position: position, deadline: deadline) {
                     reply.replayed = true
-                    return reply
+                    return TakenTurn(reply: reply, sessionID: session.id)
                 }
                 // The ring moved on, or the session ended, since it was loaded: look again.
                 loaded = try await store.load(message.uid, deadline: deadline)
@@ -70,7 +81,7 @@ public struct TurnTaker: Sendable {
 
             let recognition = try await recognising.get()
             guard
-                let (commit, reply) = try await turn(
+                let (commit, taken) = try await turn(
                     session, &loaded, message: message, seq: seq, recognition: recognition, asked: &asked, deadline: deadline)
             else {
                 try checkpoint(deadline)
@@ -81,7 +92,7 @@ public struct TurnTaker: Sendable {
                     message.uid, since: commit.session.updatedAt, isNew: commit.handOff != nil, deadline: deadline)
             }
             switch try await store.commit(commit, expected: loaded?.version, deadline: deadline) {
-            case .committed: return reply
+            case .committed: return taken
             case .conflict(let current): loaded = current
             }
             try checkpoint(deadline)
@@ -132,7 +143,7 @@ public struct TurnTaker: Sendable {
     private func turn(
         _ session: Session, _ loaded: inout VersionedSession?, message: Message, seq: UInt64, recognition: Recognition?,
         asked: inout AskedOutside, deadline: ContinuousClock.Instant?
-    ) async throws(ConversationError) -> (SessionCommit, Reply)? {
+    ) async throws(ConversationError) -> (SessionCommit, TakenTurn)? {
         let now = environment.now()
         // One version decides the whole turn, whatever is reloaded while a part is asked.
         let domain = domains.domain(for: session)
@@ -166,14 +177,20 @@ public struct TurnTaker: Sendable {
         // An agent has the session: the bot is silent.
         let text = loaded?.isClaimed(at: now) ?? false ? "" : decision.text
         let reply = Reply(
-            uid: message.uid, seq: seq, text: text, source: decision.source, recognition: recognition.flatMap(RecognitionSummary.init),
+            uid: message.uid, seq: seq, text: text, source: decision.source,
+            recognition: recognition.flatMap { RecognitionSummary($0, variant: variant) },
             session: SessionSnapshot(after, timeLeft: after.timeToLive), degradedParts: decision.degradedParts,
             agentMessages: loaded?.outbox.messages ?? [])
         let commit = SessionCommit(
             session: after, reply: reply, position: position, query: message.query.text,
             recent: parts.chitchat == nil ? [] : RecentLines.adding([message.query.text, text], to: loaded?.recent ?? []),
             handOff: decision.handOff, outboxLength: loaded?.outbox.length ?? 0)
-        return (commit, reply)
+        return (
+            commit,
+            TakenTurn(
+                reply: reply, sessionID: after.id, recognition: recognition, handOff: decision.handOff, begunFlows: decision.begunFlows,
+                completedFlows: decision.completedFlows, domainVersion: domain.version)
+        )
     }
 
     /// Another writer was first: goes on only while somebody still waits.

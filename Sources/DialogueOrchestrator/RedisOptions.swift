@@ -90,9 +90,9 @@ struct RedisOptions: ParsableArguments {
         configuration.maximumPendingBytes = try settings.int(
             "redis-pending-bytes", default: configuration.maximumPendingBytes, in: 1 << 20...1 << 40)
         configuration.username = settings.string("redis-username") ?? configuration.username
-        configuration.password = try secret("redis-password", settings) ?? configuration.password
+        configuration.password = try settings.secret("redis-password") ?? configuration.password
         configuration.sentinelUsername = settings.string("redis-sentinel-username")
-        configuration.sentinelPassword = try secret("redis-sentinel-password", settings)
+        configuration.sentinelPassword = try settings.secret("redis-sentinel-password")
         if configuration.username != nil, configuration.password == nil {
             throw SettingsError("there is a --redis-username and no password; --redis-password-file or KEFU_REDIS_PASSWORD is expected")
         }
@@ -116,12 +116,16 @@ struct RedisOptions: ParsableArguments {
     }
 
     private func keys(_ settings: Settings) throws -> SessionKeyRing? {
-        try secret("session-keys", settings).map { try SessionKeyRing(text: $0) }
+        try settings.secret("session-keys").map { try SessionKeyRing(text: $0) }
     }
+}
 
+extension Settings {
     /// A secret from the file that `KEY-file` names, without the line's end, or from the variable of `key`.
-    private func secret(_ key: String, _ settings: Settings) throws -> String? {
-        guard let path = settings.string("\(key)-file") else { return settings.string(key) }
+    ///
+    /// - Throws: ``SettingsError`` where the file cannot be read, or holds nothing.
+    func secret(_ key: String) throws(SettingsError) -> String? {
+        guard let path = string("\(key)-file") else { return string(key) }
         guard let file = FileHandle(forReadingAtPath: path), let bytes = try? file.readToEnd() ?? Data(),
             var text = String(data: bytes, encoding: .utf8)
         else {

@@ -50,6 +50,7 @@ struct Serve: AsyncParsableCommand {
     var chitchatTimeoutMs: String?
     @Option(help: "The model of small talk. (default: chitchat)")
     var chitchatModel: String?
+    @OptionGroup var experiments: ExperimentOptions
     @Option(help: "How often the domain's folder is looked at for changes, in milliseconds; 0: on SIGHUP only. (default: 2000)")
     var domainPollMs: String?
     @Option(help: "The most a turn may take, in milliseconds. (default: 10000)")
@@ -90,16 +91,16 @@ struct Serve: AsyncParsableCommand {
                 "target-latency-ms": targetLatencyMs, "turns-in-flight": turnsInFlight, "turns-waiting": turnsWaiting,
                 "admission-wait-ms": admissionWaitMs, "stream-idle-ms": streamIdleMs, "keepalive-ms": keepaliveMs,
                 "keepalive-timeout-ms": keepaliveTimeoutMs,
-            ].merging(sessions.flags) { $1 }.merging(common.flags) { $1 }, file: common.settings, environment: Program.environment)
+            ].merging(sessions.flags) { $1 }.merging(experiments.flags) { $1 }.merging(common.flags) { $1 }, file: common.settings,
+            environment: Program.environment)
         let logger = Program.logger("dialogue-orchestrator", level: try settings.logLevel(), format: try settings.logFormat())
         let grace = try settings.milliseconds("grace-ms", default: .seconds(10))
         let listen = settings.string("listen", default: "127.0.0.1:50052")
 
-        let directory = settings.string("domain", default: "Deploy/domains/ecommerce")
-        let domains = DomainCatalog(try Domain.load(directory: directory))
+        let plan = try ExperimentPlan(settings, directory: settings.string("domain", default: "Deploy/domains/ecommerce"))
+        let domains = plan.domains
         let reloader = await DomainReloader(
-            directory: directory, domains: domains, interval: try settings.milliseconds("domain-poll-ms", default: .seconds(2)),
-            logger: logger)
+            plan.folders, interval: try settings.milliseconds("domain-poll-ms", default: .seconds(2)), logger: logger)
         let registry = MetricsRegistry()
         registry.addProcess()
         let metrics = DialogueMetrics(registry: registry)
@@ -125,12 +126,19 @@ struct Serve: AsyncParsableCommand {
         }
         parts.waiting = desk
         let gate = AdmissionGate(try admission(settings))
-        let turns = ObservedTurns(
+        let observedStore = observer.observing(store)
+        func taker(_ variant: String, _ domains: DomainCatalog, _ recognizer: any Recognizer, _ parts: OptionalParts) -> TurnTaker {
             TurnTaker(
-                domains: domains, store: observer.observing(store),
-                recognizer: observer.observing(SampledRecognizer(RemoteRecognizer(channel: understanding), gate: gate)),
-                parts: observer.observing(parts), environment: environment), gate: gate, observer: observer, domains: domains,
-            logger: logger)
+                domains: domains, store: observedStore, recognizer: observer.observing(SampledRecognizer(recognizer, gate: gate)),
+                parts: observer.observing(parts), environment: environment, variant: variant)
+        }
+        let recorded = try plan.events(
+            settings, store: store, channel: understanding, registry: registry, logger: logger, now: environment.now)
+        let turns = ObservedTurns(
+            taker("", domains, RemoteRecognizer(channel: understanding), parts), gate: gate, observer: observer, domains: domains,
+            logger: logger,
+            experiment: try plan.running(registry: registry, parts: parts, channel: understanding, logger: logger, taker: taker),
+            events: recorded?.events)
         var configuration = DialogueEndpoint.Configuration()
         configuration.turnTimeout = try settings.milliseconds("turn-timeout-ms", default: .seconds(10))
         let idle = try settings.milliseconds("stream-idle-ms", default: .seconds(3600))
@@ -153,7 +161,8 @@ struct Serve: AsyncParsableCommand {
         server.health.set(.serving)
         // What stands first is shut down last: the HTTP side shows the drain, and turns under way commit.
         let first: [any ServiceLifecycle.Service] =
-            (traces.map { [$0.exporter] } ?? []) + (storeService.map { [$0] } ?? []) + (http.map { [$0.server] } ?? [])
+            (traces.map { [$0.exporter] } ?? []) + (storeService.map { [$0] } ?? []) + (recorded?.services ?? [])
+            + (http.map { [$0.server] } ?? [])
         try await Program.run(first + [announcement, reloader, server], grace: grace, logger: logger)
         for channel in partChannels + [understanding] { await channel.close() }
         await queue.shutdown()

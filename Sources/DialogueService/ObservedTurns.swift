@@ -10,6 +10,8 @@ public struct ObservedTurns: Sendable {
     private let gate: AdmissionGate
     private let observer: TurnObserver
     private let log: TurnLog
+    private let experiment: RunningExperiment?
+    private let events: TurnEvents?
 
     var metrics: DialogueMetrics { observer.metrics }
 
@@ -19,13 +21,18 @@ public struct ObservedTurns: Sendable {
     ///   - gate: What lets turns in.
     ///   - domains: Which slots must not stand in logs in full.
     ///   - logger: At the level `debug` each turn is a line, without what the customer wrote.
+    ///   - experiment: Its variants take the turns in place of the turn taker; nil: none runs.
+    ///   - events: Where turns that were answered are noted; nil: nowhere.
     public init(
-        _ taker: TurnTaker, gate: AdmissionGate = AdmissionGate(), observer: TurnObserver, domains: DomainCatalog, logger: Logger
+        _ taker: TurnTaker, gate: AdmissionGate = AdmissionGate(), observer: TurnObserver, domains: DomainCatalog, logger: Logger,
+        experiment: RunningExperiment? = nil, events: TurnEvents? = nil
     ) {
         self.taker = taker
         self.gate = gate
         self.observer = observer
         log = TurnLog(domains: domains, logger: logger)
+        self.experiment = experiment
+        self.events = events
     }
 
     /// Answers one message, or says what is wrong with it.
@@ -39,33 +46,35 @@ public struct ObservedTurns: Sendable {
         metrics.inFlight.add(1)
         defer { metrics.inFlight.add(-1) }
         let span = observer.tracer?.begin("turn", parent: parent)
+        let variant = experiment?.variant(of: message)
         guard let context = span?.context ?? parent else {
-            let result = await answer(to: message, deadline)
-            note(result, of: message, after: begun.duration(to: .now))
-            return try result.get()
+            let result = await answer(to: message, variant, deadline)
+            note(result, of: message, variant, after: begun.duration(to: .now))
+            return try result.get().reply
         }
         let result = await TraceContext.$current.withValue(context) {
-            let result = await answer(to: message, deadline)
-            note(result, of: message, after: begun.duration(to: .now))
+            let result = await answer(to: message, variant, deadline)
+            note(result, of: message, variant, after: begun.duration(to: .now))
             return result
         }
         switch result {
-        case .success(let reply): span?.end(reply.attributes)
+        case .success(let turn): span?.end(turn.reply.attributes)
         case .failure(let error): span?.end([("kefu.code", .text(error.code.description))], failure: error.code.description)
         }
-        return try result.get()
+        return try result.get().reply
     }
 
     /// Takes a turn when the gate lets it in. A message with a seq above 1 belongs to a conversation under way.
-    private func answer(to message: Result<Message, ConversationError>, _ deadline: ContinuousClock.Instant?) async
-        -> Result<Reply, ConversationError>
-    {
+    private func answer(
+        to message: Result<Message, ConversationError>, _ variant: RunningVariant?, _ deadline: ContinuousClock.Instant?
+    ) async -> Result<TakenTurn, ConversationError> {
+        let taker = variant?.taker ?? taker
         do throws(ConversationError) {
             let message = try message.get()
             let standing: AdmissionQueue.Standing = (message.seq ?? 0) > 1 ? .underWay : .new
             return .success(
                 try await gate.pass(standing, until: deadline ?? .now + .seconds(3600)) { () async throws(ConversationError) in
-                    try await taker.reply(to: message, deadline: deadline)
+                    try await taker.take(message, deadline: deadline)
                 })
         } catch {
             return .failure(error)
@@ -73,12 +82,15 @@ public struct ObservedTurns: Sendable {
     }
 
     private func note(
-        _ result: Result<Reply, ConversationError>, of message: Result<Message, ConversationError>, after duration: Duration
+        _ result: Result<TakenTurn, ConversationError>, of message: Result<Message, ConversationError>, _ variant: RunningVariant?,
+        after duration: Duration
     ) {
+        variant?.note(result, after: duration)
         switch result {
-        case .success(let reply):
-            metrics.note(reply, after: duration)
-            log.note(reply, after: duration)
+        case .success(let turn):
+            metrics.note(turn.reply, after: duration)
+            log.note(turn, after: duration)
+            if let events, case .success(let message) = message { events.note(turn, of: message, by: variant?.definition, after: duration) }
         case .failure(let error):
             let message = try? message.get()
             metrics.note(error, after: message == nil ? nil : duration)

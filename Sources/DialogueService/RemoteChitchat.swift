@@ -116,7 +116,7 @@ public struct RemoteChitchat: Chitchat {
 }
 
 /// A number of places, of which each call takes one.
-private final class Places: Sendable {
+final class Places: Sendable {
     private let left: Mutex<Int>
 
     init(_ count: Int) { left = Mutex(count) }

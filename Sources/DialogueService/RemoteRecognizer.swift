@@ -8,13 +8,23 @@ import Wire
 /// The intent server as a recogniser.
 public struct RemoteRecognizer: Recognizer {
     private let channel: Channel
+    private let model: ModelSelector?
+    private let priority: Priority
 
     /// A recogniser behind a channel to `kefu.understanding.v1.Understanding`.
-    public init(channel: Channel) { self.channel = channel }
+    ///
+    /// - Parameters:
+    ///   - model: The model, or cascade, that is asked for; nil: the server's default.
+    ///   - priority: Who waits; by default a person.
+    public init(channel: Channel, model: ModelSelector? = nil, priority: Priority = .interactive) {
+        self.channel = channel
+        self.model = model
+        self.priority = priority
+    }
 
-    /// Recognises an utterance, at the priority of a person who waits.
+    /// Recognises an utterance.
     public func recognize(_ utterance: Utterance, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> Recognition {
-        let request = UnderstandingCodec.understandRequest(RecognitionRequest(utterance: utterance))
+        let request = UnderstandingCodec.understandRequest(RecognitionRequest(utterance: utterance, priority: priority, model: model))
         let bytes: [UInt8]
         do throws(RPCError) {
             bytes = try await channel.unary(

@@ -8,8 +8,8 @@ struct TurnLog: Sendable {
     let domains: DomainCatalog
     let logger: Logger
 
-    func note(_ reply: Reply, after duration: Duration) {
-        logger.debug("turn", metadata: metadata(reply, duration))
+    func note(_ turn: TakenTurn, after duration: Duration) {
+        logger.debug("turn", metadata: metadata(turn.reply, domains.domain(version: turn.domainVersion), duration))
     }
 
     func note(_ error: ConversationError, of message: Message?, after duration: Duration) {
@@ -21,12 +21,12 @@ struct TurnLog: Sendable {
             ])
     }
 
-    private func metadata(_ reply: Reply, _ duration: Duration) -> Logger.Metadata {
-        let domain = domains.current
+    private func metadata(_ reply: Reply, _ domain: Domain, _ duration: Duration) -> Logger.Metadata {
         let slots = (reply.recognition?.slots ?? []).map { ($0.name, Logger.MetadataValue.string(domain.masked($0))) }
         return [
             "uid": "\(reply.uid.string)", "seq": "\(reply.seq)", "intent": "\(reply.recognition?.intent.name ?? "")",
-            "confidence": "\(reply.recognition?.intent.confidence ?? 0)", "slots": .dictionary(Dictionary(slots) { $1 }),
+            "confidence": "\(reply.recognition?.intent.confidence ?? 0)", "variant": "\(reply.recognition?.variant ?? "")",
+            "slots": .dictionary(Dictionary(slots) { $1 }),
             "flow": "\(reply.session.flow ?? "")", "awaiting": "\(reply.session.awaiting)", "source": "\(reply.source.label)",
             "replayed": "\(reply.replayed)", "degraded_parts": "\(reply.degradedParts.joined(separator: ","))",
             "us": "\(duration.microseconds)",

@@ -211,13 +211,15 @@ private func wire(_ summary: RecognitionSummary, _ arena: inout Arena) -> Kefu__
     message.n_slots = summary.slots.count
     message.slots = arena.messages(summary.slots, wire)
     message.model = arena.text(summary.model)
+    message.variant = arena.text(summary.variant)
     return message
 }
 
 private func summary(_ message: Kefu__Dialogue__V1__Recognition) throws(ConversationError) -> RecognitionSummary {
     RecognitionSummary(
         intent: Intent(name: try text(message.intent, "recognition.intent"), confidence: message.confidence),
-        slots: try each(message.slots, message.n_slots, slotValue), model: try text(message.model, "recognition.model"))
+        slots: try each(message.slots, message.n_slots, slotValue), model: try text(message.model, "recognition.model"),
+        variant: try text(message.variant, "recognition.variant"))
 }
 
 private func wire(_ slot: SlotValue, _ arena: inout Arena) -> Kefu__Dialogue__V1__SlotValue {

@@ -60,9 +60,9 @@ def test_a_conversation_by_both_ways(server):
     assert {"order_id": "202411110001"} == {slot["name"]: slot["normalized"] for slot in document["session"]["slots"]}
 
     def plain(value):
-        """JSON of protobuf writes numbers of 64 bits as strings, and floats with other digits; `variant` is of experiments."""
+        """JSON of protobuf writes numbers of 64 bits as strings, and floats with other digits."""
         if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items() if key not in {"replayed", "error", "variant"}}
+            return {key: plain(item) for key, item in value.items() if key not in {"replayed", "error"}}
         if isinstance(value, list):
             return [plain(item) for item in value]
         return str(round(value, 5)) if isinstance(value, float) else str(value)

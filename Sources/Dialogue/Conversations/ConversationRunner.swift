@@ -165,7 +165,7 @@ private final class Stage: Sendable {
         let position = after.answered.insert(seq)
         let reply = Reply(
             uid: uid, seq: seq, text: decision.text, source: decision.source,
-            recognition: message.recognition.flatMap(RecognitionSummary.init),
+            recognition: message.recognition.flatMap { RecognitionSummary($0) },
             session: SessionSnapshot(after, timeLeft: after.timeToLive), degradedParts: decision.degradedParts)
         _ = try await store.commit(
             SessionCommit(session: after, reply: reply, position: position), expected: loaded?.version, deadline: nil)

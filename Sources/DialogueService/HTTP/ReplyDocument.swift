@@ -20,6 +20,8 @@ struct ReplyDocument: Encodable {
         var confidence: Float
         var slots: [Slot]
         var model: String
+        /// Of the running experiment; empty: none.
+        var variant: String
     }
 
     struct AgentMessage: Encodable {
@@ -58,7 +60,9 @@ struct ReplyDocument: Encodable {
         self.reply = reply.text
         source = reply.source.contractName
         recognition = reply.recognition.map {
-            Recognition(intent: $0.intent.name, confidence: $0.intent.confidence, slots: $0.slots.map(Slot.init), model: $0.model)
+            Recognition(
+                intent: $0.intent.name, confidence: $0.intent.confidence, slots: $0.slots.map(Slot.init), model: $0.model,
+                variant: $0.variant)
         }
         session = SessionDocument(reply.session)
         replayed = reply.replayed

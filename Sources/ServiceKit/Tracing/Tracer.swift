@@ -6,7 +6,7 @@ public import RPCServices
 /// Whether a trace is sampled is decided where it begins, by its id: every service that is told the same ratio decides alike. A trace that
 /// comes in keeps the decision that came with it. The queue is bounded: a span that finds it full is counted and dropped, and no request waits.
 public final class Tracer: Sendable {
-    let spans: SpanQueue
+    let spans: DroppingQueue<Span>
     private let threshold: UInt64
 
     /// A tracer.
@@ -15,7 +15,7 @@ public final class Tracer: Sendable {
     ///   - ratio: The share of the traces that begin here which is sampled, 0 to 1.
     ///   - capacity: How many spans may wait for the exporter.
     public init(ratio: Double, capacity: Int = 8192) {
-        spans = SpanQueue(capacity: capacity)
+        spans = DroppingQueue(capacity: capacity)
         threshold = ratio >= 1 ? .max : UInt64(max(0, ratio) * 0x1p63)
     }
 

@@ -1,0 +1,1 @@
+../../Sources/DialogueOrchestrator/Resources/report.py
