@@ -37,8 +37,8 @@ public struct Session: Sendable, Hashable {
     public var domainVersion = ""
     /// The intents that the bot offered after a message it did not understand, in its order.
     public var alternatives: [String] = []
-    /// The value that the bot put beside the filled one when it asked which of the two holds.
-    public var rival: SlotValue?
+    /// Values of one slot of which the customer is to choose one: besides the filled one, where the slot is filled.
+    public var rivals: [SlotValue] = []
     /// A hash of the last message; 0: there was none.
     public var lastMessage: UInt64 = 0
     /// How often the last message was written in a row.

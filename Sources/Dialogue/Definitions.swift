@@ -55,8 +55,12 @@ struct Lexicon: Sendable {
     let cancelExcept: [[Unicode.Scalar]]
     /// Say that something said before was wrong: every slot of the message replaces what was said before.
     let correction: [Phrase]
-    /// Ask for something else: the slots behind the word replace what was said before.
+    /// Ask for something else: the slots behind the word replace what was said before, in the same message too.
     let replacement: [[Unicode.Scalar]]
+    /// Ask for one more: the slots behind the word replace what was said in earlier messages.
+    let another: [[Unicode.Scalar]]
+    /// Stand before a value that is not meant: 「不是张三」.
+    let negation: [[Unicode.Scalar]]
     /// Ask for another value of the slot that is named beside the word.
     let change: [[Unicode.Scalar]]
     /// Make a message a question.
@@ -67,6 +71,8 @@ struct Lexicon: Sendable {
     let trail: [[Unicode.Scalar]]
     /// The customer does not know what was asked.
     let unknown: [[Unicode.Scalar]]
+    /// So beside the name of what was asked: 「订单号在哪看」.
+    let `where`: [[Unicode.Scalar]]
     /// The whole message means that there is nothing to change.
     let nothing: Set<[Unicode.Scalar]>
     /// Join two wishes in one message.
@@ -95,13 +101,16 @@ struct Phrase: Sendable {
         parts = scalars.split(separator: "…").map(Array.init)
     }
 
-    func occurs(in text: Folded) -> Bool {
+    /// Where the last part stands, the others before it; nil where they do not occur.
+    func position(in text: Folded) -> Int? {
         var start = 0
+        var last: Int?
         for part in parts {
-            guard let position = text.position(of: part, from: start) else { return false }
+            guard let position = text.position(of: part, from: start) else { return nil }
             start = position + part.count
+            last = position
         }
-        return true
+        return last
     }
 }
 
@@ -123,8 +132,10 @@ enum StandardReply: String, Sendable, CaseIterable {
     case gaveWay = "gave_way"
     /// After a no at the confirmation.
     case whatToChange = "what_to_change"
-    /// Two values for one slot: asks which holds.
+    /// Another value than the filled one: asks which holds.
     case whichValue = "which_value"
+    /// Several values for one slot in one message: asks which is meant.
+    case whichOfSeveral = "which_of_several"
     /// A number that was meant as the answer looks like another slot's.
     case mistaken
     /// The flow was cancelled by the customer.
@@ -172,6 +183,7 @@ enum StandardReply: String, Sendable, CaseIterable {
         case .corrected: ["label", "value"]
         case .backTo, .resumed, .suspended, .queued, .gaveWay, .whatToChange, .cancelled, .actionFailed: ["flow"]
         case .whichValue: ["label", "value", "other"]
+        case .whichOfSeveral: ["label", "values"]
         case .mistaken: ["label", "value", "other"]
         case .noted: ["labels"]
         case .whichIntent: ["first", "second"]

@@ -36,6 +36,8 @@ struct Reading {
     var others: ArraySlice<Intent> = []
     /// What was recognised and fits, each slot once.
     var slots: [SlotValue] = []
+    /// The slots for which the message has more than one value, each with its values in their order; none of them is in ``slots``.
+    var several: [Choice] = []
     /// What was recognised as a code and does not fit its slot.
     var misfits: [SlotValue] = []
     var answer: Answer?
@@ -45,6 +47,8 @@ struct Reading {
     var corrects = false
     /// The slots that it explicitly corrects.
     var corrected: Set<String> = []
+    /// Where the message takes back what it said before: of one slot's values those behind count.
+    var turningPoint: Int?
     var isQuestion = false
     /// The customer says not to know.
     var isUnknown = false
@@ -57,6 +61,15 @@ struct Reading {
     func means(_ intent: String) -> Bool { understood && self.intent == intent }
 }
 
+/// Different values of one slot of which one is to be chosen.
+struct Choice {
+    /// More than so many values of a message are not told apart.
+    static let limit = 4
+
+    let slot: String
+    let values: [SlotValue]
+}
+
 /// Reads a message against the domain and what the bot asked for.
 struct Reader {
     let domain: Domain
@@ -67,8 +80,8 @@ struct Reader {
 
     /// A recognised span that fits its slot.
     private struct Span {
-        let value: SlotValue
-        let range: Range<Int>
+        var value: SlotValue
+        var range: Range<Int>
         let isCode: Bool
     }
 
@@ -86,36 +99,46 @@ struct Reader {
         let words = domain.lexicon
         reading.isQuestion = words.question.contains(where: reading.text.contains)
         reading.isUnknown = words.unknown.contains(where: reading.text.contains)
-        let replacement = words.replacement.compactMap { reading.text.position(of: $0) }.min()
-        let isQuestion = reading.isQuestion
-        let corrects =
-            reading.means("deny")
-            || words.correction.contains { ($0.parts.count == 1 || !isQuestion) && $0.occurs(in: reading.text) }
+        let replacements = words.replacement.compactMap { reading.text.position(of: $0) }
+        let replacement = (replacements + words.another.compactMap { reading.text.position(of: $0) }).min()
+        let corrections = words.correction.filter { $0.parts.count == 1 || !reading.isQuestion }.compactMap {
+            $0.position(in: reading.text)
+        }
+        let corrects = reading.means("deny") || !corrections.isEmpty
         let changes = words.change.filter(reading.text.contains)
         reading.corrects = corrects || replacement != nil || !changes.isEmpty
+        reading.turningPoint = (corrections + replacements).max()
 
         let tokens = reading.text.tokens()
         var invalid: Reading.Answer?
-        var spans = fittingSpans(recognition, &reading, tokens: tokens, invalid: &invalid)
-        if let (answer, range) = answer(in: reading, tokens: tokens, spans: spans) {
-            reading.answer = .value(answer)
-            reading.isBare = range == reading.text.trimmed(0..<reading.text.scalars.count)
+        let whole = reading.text.trimmed(0..<reading.text.scalars.count)
+        var spans = meant(fittingSpans(recognition, &reading, tokens: tokens, invalid: &invalid), reading)
+        let answers = answers(in: reading, tokens: tokens, spans: spans)
+        if let answer = answers.first {
             // A number that answers is nothing else; a free text may well hold other slots.
-            if domain.slots[answer.name]?.kind.isCode ?? false {
-                spans.removeAll { $0.range.overlaps(range) && $0.value.name != answer.name }
+            if domain.slots[answer.value.name]?.kind.isCode ?? false {
+                spans.removeAll { span in span.value.name != answer.value.name && answers.contains { $0.range.overlaps(span.range) } }
             }
-            spans += typicalCodes(in: reading.text, tokens: tokens.filter { !$0.overlaps(range) }, spans: spans)
+            spans.removeAll { $0.value.name == answer.value.name }
+            let rest = tokens.filter { token in !answers.contains { $0.range.overlaps(token) } }
+            spans += answers + typicalCodes(in: reading.text, tokens: rest, spans: spans)
         } else {
             spans += typicalCodes(in: reading.text, tokens: tokens, spans: spans)
             reading.answer = invalid ?? attempt(in: reading, tokens: tokens, spans: spans)
-            if reading.answer != nil, tokens == [reading.text.trimmed(0..<reading.text.scalars.count)] {
+            if reading.answer != nil, tokens == [whole] {
                 reading.isBare = true
                 spans = []
             }
         }
-        reading.slots = once(spans, preferLast: reading.corrects)
+        spans = settled(meant(spans, reading), &reading)
+        if let answer = answers.first, let span = spans.first(where: { $0.value.name == answer.value.name }) {
+            reading.answer = .value(span.value)
+            reading.isBare = span.range == whole
+        }
+        reading.slots = spans.map(\.value)
         if let start = corrects ? 0 : replacement {
             reading.corrected = Set(spans.filter { $0.range.lowerBound >= start }.map(\.value.name))
+            if corrects { reading.corrected.formUnion(reading.several.map(\.slot)) }
         }
         for word in changes {
             for span in spans where isNamed(span.value.name, beside: word, in: reading.text) { reading.corrected.insert(span.value.name) }
@@ -148,7 +171,7 @@ struct Reader {
             {
                 continue
             }
-            let definition = relabelled(slot.value, labelled)
+            let definition = relabelled(slot.value, labelled, at: range, in: reading.text)
             if let value = standard(slot.value, definition) {
                 spans.append(Span(value: value, range: range, isCode: definition.kind.isCode))
                 continue
@@ -162,12 +185,13 @@ struct Reader {
     }
 
     /// The slot of which a value is typical, where it is not typical of the one it was recognised as: a mobile number is no order number.
-    private func relabelled(_ value: SlotValue, _ labelled: SlotDefinition) -> SlotDefinition {
+    private func relabelled(_ value: SlotValue, _ labelled: SlotDefinition, at range: Range<Int>, in text: Folded) -> SlotDefinition {
         guard labelled.kind.isCode, let typical = labelled.typical else { return labelled }
+        if named(before: range, in: text)?.name == labelled.name { return labelled }
         let code = Folded.code(value.value.unicodeScalars)
         guard !typical.matches(code) else { return labelled }
         let other = domain.codes.first { $0.name != labelled.name && $0.typical?.matches(code) ?? false && $0.accepts(code) }
-        guard let other, other.kind == .phone || !asked.contains(labelled.name) else { return labelled }
+        guard let other, other.kind == .phone || !asked.contains(labelled.name) || asked.contains(other.name) else { return labelled }
         return other
     }
 
@@ -180,29 +204,100 @@ struct Reader {
         return SlotValue(name: definition.name, value: value.value, normalized: Folded.string(normalized))
     }
 
-    private func once(_ spans: [Span], preferLast: Bool) -> [SlotValue] {
-        var values: [SlotValue] = []
-        for span in preferLast ? spans.reversed() : spans where !values.contains(where: { $0.name == span.value.name }) {
-            values.append(span.value)
-        }
-        return values
+    /// The spans without those that the message itself takes back: 「不是张三」, 「202411110001，不对，是202411110002」.
+    private func meant(_ spans: [Span], _ reading: Reading) -> [Span] {
+        var spans = spans
+        if !reading.isQuestion { spans.removeAll { isNegated($0, in: reading.text) } }
+        guard let point = reading.turningPoint else { return spans }
+        let renewed = Set(spans.filter { $0.range.lowerBound >= point }.map(\.value.name))
+        return spans.filter { $0.range.lowerBound >= point || !renewed.contains($0.value.name) }
     }
 
-    /// Numbers that are typical of a slot, although the model saw none in them.
+    /// Whether a word such as 不是 stands before the value, or before the slot's name before it; 「是不是」 is a question.
+    private func isNegated(_ span: Span, in text: Folded) -> Bool {
+        let names = domain.slots[span.value.name]?.names ?? []
+        return domain.lexicon.negation.contains { word in
+            ([[]] + names).contains { name in
+                let start = span.range.lowerBound - name.count - word.count
+                guard text.stands(word, at: start), name.isEmpty || text.stands(name, at: start + word.count) else { return false }
+                return start == 0 || text.lowered[start - 1] != word.last
+            }
+        }
+    }
+
+    /// One span a slot. Several values become one where the slot joins them; else which of them is meant is left open.
+    private func settled(_ spans: [Span], _ reading: inout Reading) -> [Span] {
+        guard spans.count > 1 else { return spans }
+        var settled: [Span] = []
+        for name in spans.map(\.value.name) where !settled.contains(where: { $0.value.name == name }) {
+            guard let slot = domain.slots[name], !reading.several.contains(where: { $0.slot == name }) else { continue }
+            var own: [Span] = []
+            for span in spans where span.value.name == name && !own.contains(where: { $0.value.normalized == span.value.normalized }) {
+                own.append(span)
+            }
+            // A time that is over stands beside one to come: 「昨天买的，明天送」.
+            if own.count > 1, slot.past != nil, case let coming = own.filter({ !clock.isOver($0.value.normalized) }), !coming.isEmpty {
+                own = coming
+            }
+            if own.count == 1 {
+                settled.append(own[0])
+                continue
+            }
+            own.sort { $0.range.lowerBound < $1.range.lowerBound }
+            if !slot.joinsSeveral {
+                reading.several.append(Choice(slot: name, values: own.prefix(Choice.limit).map(\.value)))
+            } else if let whole = joined(own, slot, reading.text) {
+                settled.append(whole)
+            }
+        }
+        return settled
+    }
+
+    /// Values as one: as they are written where nothing but spaces and punctuation is between them. Where that does not fit the slot, the first.
+    private func joined(_ spans: [Span], _ slot: SlotDefinition, _ text: Folded) -> Span? {
+        var whole = spans[0]
+        for span in spans.dropFirst() {
+            let isAdjacent =
+                whole.range.upperBound <= span.range.lowerBound
+                && !text.scalars[whole.range.upperBound..<span.range.lowerBound].contains(where: Folded.isWord)
+            whole.value.value += (isAdjacent ? text.written(whole.range.upperBound..<span.range.lowerBound) : "、") + span.value.value
+            whole.range = whole.range.lowerBound..<max(whole.range.upperBound, span.range.upperBound)
+        }
+        let normalized = slot.normalizer.normalize(Array(whole.value.value.unicodeScalars), clock: clock)
+        guard slot.accepts(normalized) else { return spans.first }
+        whole.value.normalized = Folded.string(normalized)
+        return whole
+    }
+
+    /// Numbers that are typical of a slot, although the model saw none in them. The name of a slot before a number says more than its look.
     private func typicalCodes(in text: Folded, tokens: [Range<Int>], spans: [Span]) -> [Span] {
         var found: [Span] = []
         for range in tokens where !spans.contains(where: { $0.range.overlaps(range) }) {
             let code = Folded.code(text.scalars[range])
-            guard let slot = domain.codes.first(where: { $0.typical?.matches(code) ?? false && $0.accepts(code) }),
-                !spans.contains(where: { $0.value.name == slot.name })
-            else { continue }
-            let normalized = slot.normalizer.normalize(code, clock: clock)
-            found.append(
-                Span(
-                    value: SlotValue(name: slot.name, value: text.written(range), normalized: Folded.string(normalized)), range: range,
-                    isCode: true))
+            guard let typical = domain.codes.first(where: { $0.typical?.matches(code) ?? false && $0.accepts(code) }) else { continue }
+            let slot = named(before: range, in: text).flatMap { $0.accepts(code) ? $0 : nil } ?? typical
+            found.append(span(of: slot, code, at: range, in: text))
         }
         return found
+    }
+
+    private func span(of slot: SlotDefinition, _ code: [Unicode.Scalar], at range: Range<Int>, in text: Folded) -> Span {
+        let normalized = slot.normalizer.normalize(code, clock: clock)
+        let value = SlotValue(name: slot.name, value: text.written(range), normalized: Folded.string(normalized))
+        return Span(value: value, range: range, isCode: slot.kind.isCode)
+    }
+
+    /// The slot of codes whose name stands right before a number: 「快递单号：77…」; of 快递单号 and 单号 the longer counts.
+    private func named(before range: Range<Int>, in text: Folded) -> SlotDefinition? {
+        let end = text.trimmed(0..<range.lowerBound).upperBound
+        var best: (slot: SlotDefinition, length: Int)?
+        for slot in domain.codes {
+            for name in slot.names {
+                let isThere = [0, 1].contains { text.stands(name, at: end - name.count - $0) && ($0 == 0 || text.lowered[end - 1] == "是") }
+                if isThere, name.count > best?.length ?? 0 { best = (slot, name.count) }
+            }
+        }
+        return best?.slot
     }
 
     // MARK: The answer to the open question
@@ -212,36 +307,41 @@ struct Reader {
         if case .slot(let name) = question { flow?.group(of: name) ?? [name] } else { [] }
     }
 
-    /// The value that answers, and where it stands.
-    private func answer(in reading: Reading, tokens: [Range<Int>], spans: [Span]) -> (SlotValue, Range<Int>)? {
-        if let picked = picked(reading.text) { return (picked, reading.text.trimmed(0..<reading.text.scalars.count)) }
-        let labelled = reading.corrects ? spans.last { asked.contains($0.value.name) } : spans.first { asked.contains($0.value.name) }
-        if let labelled { return (labelled.value, labelled.range) }
-        if let code = code(in: reading.text, tokens: tokens, spans: spans) { return code }
-        return freeText(in: reading)
+    /// The value that answers, and where it stands; more than one where the message has several of the slot.
+    private func answers(in reading: Reading, tokens: [Range<Int>], spans: [Span]) -> [Span] {
+        if let picked = picked(reading.text) {
+            let whole = reading.text.trimmed(0..<reading.text.scalars.count)
+            return [Span(value: picked, range: whole, isCode: domain.slots[picked.name]?.kind.isCode ?? false)]
+        }
+        if let first = spans.first(where: { asked.contains($0.value.name) }) { return spans.filter { $0.value.name == first.value.name } }
+        let codes = meant(codes(in: reading.text, tokens: tokens, spans: spans), reading)
+        if let first = codes.first { return codes.filter { $0.value.name == first.value.name } }
+        return freeText(in: reading).map { [$0] } ?? []
     }
 
-    /// One of the two values between which the bot asked to choose: 「后面那个」.
+    /// One of the values between which the bot asked to choose: 「后面那个」.
     private func picked(_ text: Folded) -> SlotValue? {
-        guard case .slot(let name) = question, let rival = session.rival, rival.name == name else { return nil }
-        guard let choice = domain.lexicon.choice(in: text) else { return nil }
-        return choice == 0 ? session.slots[name] : rival
+        guard case .slot(let name) = question, session.rivals.first?.name == name else { return nil }
+        let values = (session.slots[name].map { [$0] } ?? []) + session.rivals
+        guard let choice = domain.lexicon.choice(in: text), values.indices.contains(choice) else { return nil }
+        return values[choice]
     }
 
-    /// A bare number or code that fits what was asked for, whatever the model took it for.
-    private func code(in text: Folded, tokens: [Range<Int>], spans: [Span]) -> (SlotValue, Range<Int>)? {
+    /// Bare numbers or codes that fit what was asked for, whatever the model took them for.
+    private func codes(in text: Folded, tokens: [Range<Int>], spans: [Span]) -> [Span] {
         let open: Bool
         let names: [String]
         switch question {
         // At a confirmation nothing was asked for: a number is a new one, and may not replace another unsaid.
-        case .none, .confirmation: return nil
+        case .none, .confirmation: return []
         case .slot: (open, names) = (true, asked)
         // Nothing is asked by name: only what is typical of one of the flow's slots is taken.
         case .correction: (open, names) = (false, flow?.slots ?? [])
         }
-        guard !tokens.isEmpty else { return nil }
+        guard !tokens.isEmpty else { return [] }
         let wanted = names.compactMap { domain.slots[$0] }.filter(\.kind.isCode)
-        guard !wanted.isEmpty else { return nil }
+        guard !wanted.isEmpty else { return [] }
+        var found: [Span] = []
         for range in tokens {
             // Part of an address or of a product's name.
             if spans.contains(where: { !$0.isCode && $0.range.overlaps(range) && $0.range.count > range.count }) { continue }
@@ -250,14 +350,13 @@ struct Reader {
             let isOther =
                 typical == nil && domain.codes.contains { !names.contains($0.name) && $0.typical?.matches(code) ?? false }
             guard let slot = typical ?? (open && !isOther ? wanted.first { $0.accepts(code) } : nil) else { continue }
-            let normalized = slot.normalizer.normalize(code, clock: clock)
-            return (SlotValue(name: slot.name, value: text.written(range), normalized: Folded.string(normalized)), range)
+            found.append(span(of: slot, code, at: range, in: text))
         }
-        return nil
+        return found
     }
 
     /// The message itself as the value, where that is plausible: no question, no other business.
-    private func freeText(in reading: Reading) -> (SlotValue, Range<Int>)? {
+    private func freeText(in reading: Reading) -> Span? {
         guard case .slot(let name) = question, let slot = domain.slots[name], let pattern = slot.freeText else { return nil }
         guard !reading.isQuestion, !reading.isUnknown, !domain.lexicon.affirm.contains(reading.text.compact),
             !domain.lexicon.decline.contains(reading.text.compact),
@@ -271,7 +370,8 @@ struct Reader {
         guard !range.isEmpty, pattern.occurs(in: text.scalars[range]) else { return nil }
         let normalized = slot.normalizer.normalize(text.scalars[range], clock: clock)
         guard slot.accepts(normalized) else { return nil }
-        return (SlotValue(name: name, value: text.written(range), normalized: Folded.string(normalized)), range)
+        let value = SlotValue(name: name, value: text.written(range), normalized: Folded.string(normalized))
+        return Span(value: value, range: range, isCode: false)
     }
 
     /// 「不是，是张三」 where a name was asked for.

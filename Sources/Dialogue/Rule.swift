@@ -11,6 +11,8 @@ struct Rule: Sendable {
         case answer
         /// A model of small talk answers, or the reply stands in for it; the open question is asked again.
         case chitchat
+        /// The message counts as not understood, whatever the model made of it.
+        case notUnderstood = "not_understood"
     }
 
     let name: String
@@ -18,6 +20,7 @@ struct Rule: Sendable {
     let priority: Int
     let when: Condition
     let effect: Effect
+    /// Empty where the effect has replies of its own.
     let reply: Wordings
 }
 
@@ -43,13 +46,15 @@ struct Condition: Sendable {
     var hours: Hours?
     /// The message has one of these words, in lower case; empty: any.
     var words: [[Unicode.Scalar]] = []
+    /// The whole message looks like this, in lower case and without spaces and punctuation.
+    var text: Pattern?
 
     /// Nothing was found wrong with it; what is not sound is not compared with others.
     var isSound = true
 
     /// Whether it holds whenever `other` does.
     func covers(_ other: Condition) -> Bool {
-        guard isSound, other.isSound, times <= other.times, repeats <= other.repeats, matches.isEmpty else { return false }
+        guard isSound, other.isSound, times <= other.times, repeats <= other.repeats, matches.isEmpty, text == nil else { return false }
         guard intents.isEmpty || !other.intents.isEmpty && other.intents.isSubset(of: intents) else { return false }
         guard confidenceFrom.map({ $0 <= other.confidenceFrom ?? -1 }) ?? true else { return false }
         guard confidenceBelow.map({ $0 >= other.confidenceBelow ?? 2 }) ?? true else { return false }

@@ -5,11 +5,16 @@ extension DomainLoader {
         var rules: [(rule: Rule, place: Element)] = []
         var names: Set<String> = []
         for item in root.items() ?? [] {
-            let fields = item.fields(required: ["name", "when", "then", "reply"], optional: ["priority"])
+            let fields = item.fields(required: ["name", "when", "then"], optional: ["priority", "reply"])
             let name = fields["name"]?.string()
             if let name, !names.insert(name).inserted { fields["name"]?.report("a rule named '\(name)' stands above already") }
             let effect = fields["then"]?.choice("effect", Rule.Effect.self)
             let reply = fields["reply"].map { wordings($0, WordingScope(optional: Set(slots.keys))) }
+            if effect == .notUnderstood {
+                fields["reply"]?.report("this is never said: 'messages.not_understood' and what follows it are")
+            } else if effect != nil, reply == nil {
+                item.report("'\(item.path)' has no 'reply'")
+            }
             guard let when = fields["when"] else { continue }
             let rule = Rule(
                 name: name ?? "", priority: fields["priority"]?.integer(in: -1000...1000) ?? 0,
@@ -32,7 +37,7 @@ extension DomainLoader {
         _ element: Element, intents: [String: Element], slots: [String: SlotDefinition], ofFlow: Bool = false
     ) -> Condition {
         let state = ["filled", "empty", "matches", "hours"]
-        let message = ["intent", "confidence_from", "confidence_below", "times", "repeats", "words"]
+        let message = ["intent", "confidence_from", "confidence_below", "times", "repeats", "words", "text"]
         let found = element.file.findings.diagnostics.count
         let fields = element.fields(required: [], optional: ofFlow ? state : message + state)
         var condition = Condition()
@@ -49,6 +54,7 @@ extension DomainLoader {
         condition.times = fields["times"].map { $0.integer(in: 1...100) ?? 1 } ?? 1
         condition.repeats = fields["repeats"].map { $0.integer(in: 1...100) ?? 1 } ?? 1
         condition.words = Self.words(fields["words"])
+        condition.text = fields["text"]?.pattern()
         condition.hours = fields["hours"]?.hours()
         condition.filled = slotNames(fields["filled"], slots)
         condition.empty = slotNames(fields["empty"], slots)

@@ -68,18 +68,21 @@ extension DomainLoader {
 
     private func loadLexicon(_ element: Element) -> Lexicon {
         let lists = [
-            "affirm", "deny", "cancel", "decline", "cancel_all", "cancel_except", "correction", "replacement", "change", "question", "link",
+            "affirm", "deny", "cancel", "decline", "cancel_all", "cancel_except", "correction", "replacement", "another", "negation",
+            "change", "question", "link",
             "trail",
-            "unknown", "nothing", "also", "first", "second",
+            "unknown", "where", "nothing", "also", "first", "second",
         ]
         let fields = element.fields(required: lists)
         func words(_ name: String) -> [[Unicode.Scalar]] { Self.words(fields[name]) }
         return Lexicon(
             affirm: Set(words("affirm")), deny: Set(words("deny")), cancel: words("cancel"), decline: Set(words("decline")),
             cancelAll: words("cancel_all"), cancelExcept: words("cancel_except"), correction: words("correction").map(Phrase.init),
-            replacement: words("replacement"), change: words("change"), question: words("question"), link: words("link"),
+            replacement: words("replacement"), another: words("another"), negation: words("negation"), change: words("change"),
+            question: words("question"), link: words("link"),
             trail: words("trail"),
-            unknown: words("unknown"), nothing: Set(words("nothing")), also: words("also"), first: Set(words("first")),
+            unknown: words("unknown"), where: words("where"), nothing: Set(words("nothing")), also: words("also"),
+            first: Set(words("first")),
             second: Set(words("second")))
     }
 }

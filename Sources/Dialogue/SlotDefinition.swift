@@ -32,10 +32,15 @@ struct SlotDefinition: Sendable {
     let freeText: Pattern?
     /// Must not stand in logs or summaries in full.
     let isSensitive: Bool
+    /// Several values in a message are one value together: 黑色, XL. Else the customer is asked which one holds.
+    let joinsSeveral: Bool
     let prompts: Prompts?
     let invalid: Wordings?
     /// What is said of a time that is over, where a flow needs one to come.
     let past: Wordings?
+
+    /// Whether it matters which of two values holds although no flow needs the slot: a number of an order does, a time in passing does not.
+    var isWorthAsking: Bool { prompts != nil && (kind.isCode || kind == .text && !joinsSeveral) }
 
     /// Whether a value in standard form can be this slot's.
     func accepts(_ scalars: [Unicode.Scalar]) -> Bool {

@@ -13,7 +13,7 @@ extension DomainLoader {
     private func loadSlot(_ name: String, _ value: Element) -> SlotDefinition {
         let fields = value.fields(
             required: ["label", "type", "pattern"],
-            optional: ["normalizer", "also_called", "typical", "free_text", "sensitive", "ask", "ask_again", "invalid", "past"])
+            optional: ["normalizer", "also_called", "typical", "free_text", "sensitive", "several", "ask", "ask_again", "invalid", "past"])
         let kind = fields["type"]?.choice("type", SlotDefinition.Kind.self)
         let normalizer = fields["normalizer"]?.choice("normalizer", Normalizer.self)
         let label = fields["label"]?.string()
@@ -23,6 +23,7 @@ extension DomainLoader {
         if let kind, !kind.isCode, let element = fields["typical"] {
             element.report("'\(element.path)' is for slots of type 'code' or 'phone'")
         }
+        if let kind, kind != .text, let element = fields["several"] { element.report("'\(element.path)' is for slots of type 'text'") }
         if let kind, kind != .time, let element = fields["past"] { element.report("'\(element.path)' is for slots of type 'time'") }
         let prompts = loadPrompts(ask: fields["ask"], again: fields["ask_again"], path: value)
         let invalid = fields["invalid"].map { wordings($0, WordingScope(always: ["value"])) }
@@ -34,8 +35,9 @@ extension DomainLoader {
             name: name, kind: kind ?? .text, normalizer: normalizer ?? Self.normalizer(of: kind ?? .text),
             names: [Folded.lowered(label ?? name)] + Self.words(fields["also_called"]), label: label ?? name,
             pattern: fields["pattern"]?.pattern() ?? .anything, typical: fields["typical"]?.pattern(),
-            freeText: fields["free_text"]?.pattern(), isSensitive: fields["sensitive"]?.boolean() ?? false, prompts: prompts,
-            invalid: invalid, past: fields["past"].map { wordings($0, WordingScope(always: ["value"])) })
+            freeText: fields["free_text"]?.pattern(), isSensitive: fields["sensitive"]?.boolean() ?? false,
+            joinsSeveral: fields["several"]?.boolean() ?? false, prompts: prompts, invalid: invalid,
+            past: fields["past"].map { wordings($0, WordingScope(always: ["value"])) })
     }
 
     private static func normalizer(of kind: SlotDefinition.Kind) -> Normalizer {

@@ -39,10 +39,13 @@ extension TurnDecision {
             || question == .correction && domain.lexicon.nothing.contains(reading.text.compact)
     }
 
-    /// 「找不到啊」 where a slot was asked for: the customer has no answer, whatever the model took it for.
+    /// 「找不到啊」, 「订单号在哪看」 where a slot was asked for: the customer has no answer, whatever the model took it for.
     func isAtALoss(_ reading: Reading) -> Bool {
-        guard case .slot = question, reading.isUnknown, reading.answer == nil else { return false }
-        return reading.text.compact.count <= 8
+        guard case .slot(let name) = question, reading.answer == nil else { return false }
+        let length = reading.text.compact.count
+        if reading.isUnknown, length <= 8 { return true }
+        guard length <= 14, domain.lexicon.where.contains(where: reading.text.contains), let flow else { return false }
+        return flow.group(of: name).contains { domain.slots[$0]?.names.contains(where: reading.text.contains) ?? false }
     }
 
     // MARK: Beginning
@@ -187,9 +190,9 @@ extension TurnDecision {
         }
     }
 
-    /// Values of the flow's slots that differ from what is filled.
-    func conflicts(of flow: FlowDefinition) -> [SlotValue] {
-        conflicts.isEmpty ? [] : conflicts.filter { flow.slots.contains($0.name) }
+    /// What is to be chosen among the values of the flow's slots.
+    func conflicts(of flow: FlowDefinition) -> [Choice] {
+        conflicts.isEmpty ? [] : conflicts.filter { flow.slots.contains($0.slot) }
     }
 
     // MARK: Questions
@@ -206,7 +209,11 @@ extension TurnDecision {
         case .none: proceed()
         case .slot(let name):
             session.awaiting = .slot(name)
-            if let prompts = prompts(for: name) { say(prompts.ask) }
+            if session.rivals.first?.name == name {
+                sayWhich(Choice(slot: name, values: session.rivals))
+            } else if let prompts = prompts(for: name) {
+                say(prompts.ask)
+            }
         case .confirmation: confirm()
         case .correction: askWhatToChange()
         }
@@ -221,6 +228,7 @@ extension TurnDecision {
             return waitFor(slot)
         }
         guard let prompts = prompts(for: slot) else { return }
+        if session.rivals.first?.name == slot { return askWhich(Choice(slot: slot, values: session.rivals)) }
         let times = timesAsked(slot)
         if isVain(times) { return offerPerson() }
         if times == 0 || prompts.again.isEmpty {
@@ -256,12 +264,22 @@ extension TurnDecision {
     /// The slot by which the flow asks for `slot`: of `any` it is the first.
     private func missingName(_ slot: String) -> String { flow.flatMap { $0.any.contains(slot) ? $0.any.first : nil } ?? slot }
 
-    /// Asks which of two values holds.
-    mutating func askWhich(_ conflict: SlotValue) {
-        let label = domain.label(ofSlot: conflict.name)
-        say(.whichValue, [("label", label), ("value", session.slots[conflict.name]?.value ?? ""), ("other", conflict.value)])
-        session.rival = conflict
-        waitFor(conflict.name)
+    /// Asks which of several values holds.
+    mutating func askWhich(_ choice: Choice) {
+        if isVain(timesAsked(choice.slot)) { return offerPerson() }
+        sayWhich(choice)
+        session.rivals = choice.values
+        waitFor(choice.slot)
+    }
+
+    private mutating func sayWhich(_ choice: Choice) {
+        let label = ("label", domain.label(ofSlot: choice.slot))
+        let values = choice.values.map(\.value).joined(separator: "」「")
+        if let filled = session.slots[choice.slot] {
+            say(.whichValue, [label, ("value", filled.value), ("other", values)])
+        } else {
+            say(.whichOfSeveral, [label, ("values", "「\(values)」")])
+        }
     }
 
     mutating func confirm() {

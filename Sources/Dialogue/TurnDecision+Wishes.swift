@@ -24,6 +24,14 @@ extension TurnDecision {
         return wishes.compactMap { domain.flows[$0] }
     }
 
+    /// Flows as they are asked for in the message: by their cues; one without a cue there stands where the wishes are joined.
+    func inOrder(_ flows: [FlowDefinition], _ text: Folded) -> [FlowDefinition] {
+        guard flows.count > 1 else { return flows }
+        let joint = domain.lexicon.also.compactMap { text.position(of: $0) }.min() ?? 0
+        let places = flows.map { flow in domain.intents[flow.name]?.cues.compactMap { text.position(of: $0) }.min() ?? joint }
+        return zip(places, flows).enumerated().sorted { ($0.element.0, $0.offset) < ($1.element.0, $1.offset) }.map(\.element.1)
+    }
+
     /// The further intents of a message that joins two wishes: 「我要退货，顺便开个发票」. With a word such as 顺便 an intent counts where the recogniser
     /// found it likely, or one of its cues stands in the message; without one the cues of both must.
     private func furtherWishes(_ reading: Reading, besides first: String) -> [String] {

@@ -49,8 +49,8 @@ struct TurnDecision {
     var filled: Set<String> = []
     /// Of these the ones that had another value.
     var replaced: [SlotValue] = []
-    /// Values that differ from a filled slot's and may not replace it.
-    var conflicts: [SlotValue] = []
+    /// What the customer has to choose: values that differ from a filled slot's and may not replace it, or several of one message.
+    var conflicts: [Choice] = []
     /// Values that do not fit the slot as which they were recognised.
     var misfits: [SlotValue] = []
     /// Results of actions that were taken.
@@ -124,7 +124,10 @@ struct TurnDecision {
         if applyRule(reading, query) { return }
         if cancel(reading) { return }
         if confirmAndTurn(reading) { return }
-        if let next = flowToEnter(reading) { return enter(next, queueing: furtherFlows(reading, after: next.name)) }
+        if let next = flowToEnter(reading) {
+            let flows = inOrder([next] + furtherFlows(reading, after: next.name), reading.text)
+            return enter(flows[0], queueing: Array(flows.dropFirst()))
+        }
         if isTakenByFlow(reading) { return goOn(reading) }
         if reading.understood, let wordings = domain.answers[reading.intent] { return answer(wordings, reading) }
         if isMove(reading) { return session.flows.isEmpty ? answerMove(reading) : goOn(reading) }
@@ -135,7 +138,8 @@ struct TurnDecision {
         session.turns += 1
         session.lastSeq = max(session.lastSeq, seq)
         session.updatedAt = clock.now
-        if session.awaiting == .nothing || session.rival.map({ session.awaiting != .slot($0.name) }) ?? false { session.rival = nil }
+        // What is still to be chosen of an empty slot's values is kept until it is needed.
+        if let slot = session.rivals.first?.name, session.awaiting != .slot(slot), session.slots[slot] != nil { session.rivals = [] }
         let intent = recognition?.intents.first
         session.remember(Turn(seq: seq, intent: intent?.name ?? "", confidence: intent?.confidence ?? 0, at: clock.now, source: source))
         if recognition == nil { degradedParts.append("understanding") }
@@ -161,19 +165,37 @@ struct TurnDecision {
         for slot in reading.slots {
             if slot.name == reading.answeredValue?.name { continue }
             mentioned[slot.name] = slot
-            if let old = session.slots[slot.name], old.normalized != slot.normalized, !reading.corrected.contains(slot.name),
-                question != .correction
-            {
-                conflicts.append(slot)
+            if let old = session.slots[slot.name], old.normalized != slot.normalized, !isReplaced(old, by: reading) {
+                conflicts.append(Choice(slot: slot.name, values: [slot]))
             } else {
                 fill(slot)
             }
         }
+        for choice in reading.several {
+            if let old = session.slots[choice.slot] {
+                if isReplaced(old, by: reading) {
+                    session.slots[choice.slot] = nil
+                } else {
+                    let others = choice.values.filter { $0.normalized != old.normalized }
+                    conflicts.append(Choice(slot: choice.slot, values: others))
+                    continue
+                }
+            }
+            conflicts.append(choice)
+            session.rivals = choice.values
+        }
+    }
+
+    /// Whether what is filled gives way: it is corrected, or a time that is over.
+    private func isReplaced(_ old: SlotValue, by reading: Reading) -> Bool {
+        reading.corrected.contains(old.name) || question == .correction
+            || domain.slots[old.name]?.past != nil && clock.isOver(old.normalized)
     }
 
     private mutating func fill(_ slot: SlotValue) {
         let old = session.slots.updateValue(slot, forKey: slot.name)
         mentioned[slot.name] = slot
+        if session.rivals.first?.name == slot.name { session.rivals = [] }
         if let old, old.normalized != slot.normalized { replaced.append(slot) }
         if old?.normalized != slot.normalized { filled.insert(slot.name) }
     }
@@ -219,13 +241,14 @@ struct TurnDecision {
             let rule = domain.rules.first(where: { holds($0.when, reading) && $0.when.times <= session.ruleCounts[$0.name] ?? 1 })
         else { return false }
         source = .rule
-        say(rule.reply, slots: mentioned)
+        if rule.effect != .notUnderstood { say(rule.reply, slots: mentioned) }
         switch rule.effect {
         case .handOff: handOff(.rule(rule.name))
         case .endFlows:
             session.flows = []
             session.awaiting = .nothing
         case .answer: askOpenQuestion()
+        case .notUnderstood: notUnderstood(reading)
         case .chitchat:
             source = .template
             chitchat = ChitchatRequest(query: query.text, paragraph: parts.count - 1)
@@ -243,6 +266,7 @@ struct TurnDecision {
         if let limit = condition.confidenceBelow, reading.confidence >= limit { return false }
         if session.repeats < condition.repeats { return false }
         if !condition.words.isEmpty, !condition.words.contains(where: reading.text.contains) { return false }
+        if let text = condition.text, !text.matches(reading.text.compact) { return false }
         return condition.holds(slots: session.slots, minuteOfDay: clock.minuteOfDay)
     }
 
@@ -296,14 +320,14 @@ struct TurnDecision {
     /// Answers a yes, a no or a piece of information that belongs to no flow.
     private mutating func answerMove(_ reading: Reading) {
         session.awaiting = .nothing
-        if let conflict = conflicts.first {
+        if let conflict = conflicts.first(where: { domain.slots[$0.slot]?.isWorthAsking ?? false }) {
             askWhich(conflict)
         } else if reading.means("affirm"), mentioned.isEmpty {
             say(.nothingToAffirm)
         } else if let slot = replaced.first {
             say(.corrected, [("label", domain.label(ofSlot: slot.name)), ("value", slot.value)])
-        } else if !mentioned.isEmpty {
-            let labels = mentioned.keys.sorted().compactMap { domain.slots[$0]?.label }.joined(separator: "、")
+        } else if case let kept = mentioned.filter({ session.slots[$0.key] == $0.value }), !kept.isEmpty {
+            let labels = kept.keys.sorted().compactMap { domain.slots[$0]?.label }.joined(separator: "、")
             say(.noted, [("labels", labels)])
         } else if let name = misnamed(reading) {
             ask(name)

@@ -33,7 +33,8 @@ public enum SessionCodec {
             message.domain_version = arena.text(session.domainVersion)
             message.n_alternatives = session.alternatives.count
             message.alternatives = arena.texts(session.alternatives)
-            if let rival = session.rival { message.rival = arena.message(wire(rival, &arena)) }
+            message.n_rivals = session.rivals.count
+            message.rivals = arena.messages(session.rivals, wire)
             message.last_message = session.lastMessage
             message.repeats = UInt32(clamping: session.repeats)
         }
@@ -63,7 +64,7 @@ public enum SessionCodec {
             for count in try each(message.rule_counts, message.n_rule_counts, count) { session.ruleCounts[count.0] = count.1 }
             session.domainVersion = try text(message.domain_version, "domain_version")
             session.alternatives = try texts(message.alternatives, message.n_alternatives, "alternatives")
-            if let rival = message.rival { session.rival = try slot(rival.pointee) }
+            session.rivals = try each(message.rivals, message.n_rivals, slot)
             session.lastMessage = message.last_message
             session.repeats = Int(message.repeats)
             return session

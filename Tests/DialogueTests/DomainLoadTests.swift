@@ -131,6 +131,15 @@ import Testing
             "rules.yaml:⟦good_bye⟧:20: unknown intent 'good_bye'; did you mean 'goodbye'?"
         ),
         (
+            "rules.yaml", "    then: not_understood\n", "    then: not_understood\n    reply: [嗯]\n",
+            "rules.yaml:⟦reply: [嗯]⟧:12: this is never said: 'messages.not_understood' and what follows it are"
+        ),
+        ("rules.yaml", "    then: not_understood\n", "    then: answer\n", "rules.yaml:⟦name: sounds⟧:5: 'rules' has no 'reply'"),
+        (
+            "slots.yaml", "    sensitive: true", "    several: true",
+            "slots.yaml:⟦several: true⟧:14: 'slots.phone.several' is for slots of type 'text'"
+        ),
+        (
             "replies.yaml", "  coupon_query:\n", "  coupon_qery:\n",
             "replies.yaml:⟦coupon_qery⟧:3: unknown intent 'coupon_qery'; did you mean 'coupon_query'?"
         ),

@@ -20,7 +20,9 @@ struct SplitMix64: RandomNumberGenerator {
 @Suite struct RandomTurnTests {
     static let texts = [
         "我要改地址", "202411110001", "202411110002", "13800138000", "SF1234567890", "1", "中关村大街1号", "嗯", "不对", "算了", "不改了", "算了，直接退款吧", "地址写错了",
-        "改成黑色", "明天下午", "运费谁出？", "🙂🙂", "   ", "。", "\u{0}", "a\u{301}\u{200D}", "２０２４１１１１０００３", "不对，应该是北京市海淀区中关村大街2号", "好的谢谢",
+        "改成黑色", "明天下午", "运费谁出？", "🙂🙂", "   ", "。", "\u{0}", "a\u{301}\u{200D}", "２０２４１１１１０００３", "不对，应该是北京市海淀区中关村大街2号",
+        "202411110001和202411110002都要退", "13800138000或者13900139000", "第二个",
+        "不是202411110001，是202411110002", "黑色 XL", "好的谢谢",
         String(repeating: "1", count: 512), String(repeating: "地", count: 512), "<b>&amp;{{order_id}}</b>",
     ]
 
@@ -54,6 +56,10 @@ struct SplitMix64: RandomNumberGenerator {
         if Set(session.flows.map(\.name)).count != session.flows.count { return "a flow is under way twice" }
         if session.flows.contains(where: { $0.asked.count > Step.limit }) { return "questions remembered" }
         if session.history.count > Session.historyLimit { return "history" }
+        if session.rivals.count > Choice.limit { return "values to choose from" }
+        for rival in session.rivals where domain.slots[rival.name]?.accepts(Array(rival.normalized.unicodeScalars)) != true {
+            return "\(rival.name) to choose from does not fit"
+        }
         if session.slots.count > domain.slots.count || session.ruleCounts.count > domain.counted.count { return "slots or counts" }
         for (name, slot) in session.slots {
             if slot.value.unicodeScalars.count > 150 { return "the length of \(name)" }

@@ -22,7 +22,10 @@ private func exampleSession() throws -> Session {
     session.ruleCounts = ["complaint": 1]
     session.domainVersion = "v1"
     session.alternatives = ["refund_request", "return_request"]
-    session.rival = SlotValue(name: "phone", value: "138 0013 8000", normalized: "13800138000")
+    session.rivals = [
+        SlotValue(name: "phone", value: "138 0013 8000", normalized: "13800138000"),
+        SlotValue(name: "phone", value: "13900139000", normalized: "13900139000"),
+    ]
     session.lastMessage = 0xFEDC_BA98_7654_3210
     session.repeats = 2
     return session

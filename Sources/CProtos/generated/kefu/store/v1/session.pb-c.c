@@ -439,12 +439,12 @@ static const ProtobufCFieldDescriptor kefu__store__v1__session_state__field_desc
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "rival",
+    "rivals",
     18,
-    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_LABEL_REPEATED,
     PROTOBUF_C_TYPE_MESSAGE,
-    0,   /* quantifier_offset */
-    offsetof(Kefu__Store__V1__SessionState, rival),
+    offsetof(Kefu__Store__V1__SessionState, n_rivals),
+    offsetof(Kefu__Store__V1__SessionState, rivals),
     &kefu__store__v1__slot__descriptor,
     NULL,
     0,             /* flags */
@@ -489,7 +489,7 @@ static const unsigned kefu__store__v1__session_state__field_indices_by_name[] = 
   2,   /* field[2] = last_seq */
   12,   /* field[12] = misunderstood */
   19,   /* field[19] = repeats */
-  17,   /* field[17] = rival */
+  17,   /* field[17] = rivals */
   13,   /* field[13] = rule_counts */
   3,   /* field[3] = slots */
   8,   /* field[8] = started_at_ms */

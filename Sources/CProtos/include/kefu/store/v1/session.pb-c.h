@@ -88,9 +88,10 @@ struct  Kefu__Store__V1__SessionState
   size_t n_alternatives;
   ProtobufCBinaryData *alternatives;
   /*
-   * the value that was put beside the filled one
+   * values of one slot to choose from, besides the filled one; it was a single field once
    */
-  Kefu__Store__V1__Slot *rival;
+  size_t n_rivals;
+  Kefu__Store__V1__Slot **rivals;
   /*
    * a hash of the last message; 0: none
    */
@@ -102,7 +103,7 @@ struct  Kefu__Store__V1__SessionState
 };
 #define KEFU__STORE__V1__SESSION_STATE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__store__v1__session_state__descriptor) \
-    , {0,NULL}, 0, 0, 0,NULL, 0,NULL, {0,NULL}, 0,NULL, 0, 0, 0, 0,NULL, 0, 0, 0,NULL, 0, {0,NULL}, 0,NULL, NULL, 0, 0 }
+    , {0,NULL}, 0, 0, 0,NULL, 0,NULL, {0,NULL}, 0,NULL, 0, 0, 0, 0,NULL, 0, 0, 0,NULL, 0, {0,NULL}, 0,NULL, 0,NULL, 0, 0 }
 
 
 struct  Kefu__Store__V1__Slot
