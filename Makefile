@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: setup build demo test faults image evaluate bench load settings format lint protos clean
+.PHONY: setup build demo test faults image evaluate bench load docs settings format lint protos clean
 
 SWIFT_BUILD := swift build --explicit-target-dependency-import-check error
 CACHE := $(HOME)/.cache/kefu
@@ -46,6 +46,11 @@ load: build
 ## The shipped models on the dev utterances, through the running intent-server.
 evaluate: build
 	@$(KEFU_PYTHON) Tests/Python/evaluate.py
+
+## Renders the libraries' pages with DocC, in .build/docs.
+docs: setup
+	$(SWIFT_BUILD)
+	@bash .ci/docs
 
 format:
 	swift format -i -r -p Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources

@@ -156,6 +156,12 @@ let package = Package(
             name: "ServiceKitTests",
             dependencies: ["Conversation", "RPC", "RPCServices", "ServiceKit", hummingbird, lifecycle, logging], swiftSettings: strict),
         .testTarget(
+            name: "DocumentationTests",
+            dependencies: [
+                "Batching", "CProtos", "Conversation", "Dialogue", "DialogueService", "ProtobufC", "RPC", "RPCServices", "Redis",
+                "RedisTestSupport", "ServiceKit", "Tokenization", "Torch", "Understanding", "UnderstandingService", "Wire", logging,
+            ], swiftSettings: strict),
+        .testTarget(
             name: "IntegrationTests",
             dependencies: [
                 "Batching", "Conversation", "Dialogue", "DialogueService", "Redis", "RedisTestSupport", "Tokenization", "Torch",
