@@ -148,6 +148,8 @@ char *cgrpc_call_peer(cgrpc_call *call);
 void cgrpc_string_destroy(char *string);
 /// Visits the names of an authenticated peer.
 void cgrpc_call_peer_identities(cgrpc_call *call, void *context, void (*visit)(void *context, const char *name, size_t count));
+/// Frees what the client sent beside its messages: a stream may live for hours.
+void cgrpc_call_forget_request_metadata(cgrpc_call *call);
 /// → `CGRPC_CALL_CLOSED`.
 bool cgrpc_call_watch_close(cgrpc_call *call);
 /// At `CGRPC_CALL_CLOSED`: whether it was cancelled, broken or out of time.
@@ -189,6 +191,8 @@ cgrpc_metadata_pair cgrpc_call_metadata(const cgrpc_call *call, cgrpc_metadata_s
 bool cgrpc_call_receive(cgrpc_call *call);
 /// A server's first one sends the initial metadata too. → `CGRPC_MESSAGE_SENT`.
 bool cgrpc_call_send(cgrpc_call *call, cgrpc_bytes message);
+/// At `CGRPC_MESSAGE_SENT`: frees the message.
+void cgrpc_call_forget_sent(cgrpc_call *call);
 /// Bytes of the message received and not yet taken; -1: none, the stream is over.
 int64_t cgrpc_call_message_size(const cgrpc_call *call);
 /// Copies the message received to `destination`, which has room for it, and frees it.
