@@ -121,6 +121,9 @@ void cgrpc_arguments_destroy(cgrpc_arguments *arguments);
 cgrpc_server *cgrpc_server_create(cgrpc_queue *queue, const cgrpc_arguments *arguments);
 /// Binds and listens. Returns the port (1 for a unix socket), or 0 with the core's reason, cut to `reason_capacity`, as a C string.
 int32_t cgrpc_server_bind(cgrpc_server *server, const char *address, const cgrpc_tls *tls, char *reason, size_t reason_capacity);
+/// Handshakes that begin from now on use these. From any thread; for a server that was bound with TLS, and whether clients are asked for certificates stays
+/// as it was. What the core cannot use it leaves aside (`cgrpc_tls_check` tells before), and goes on with what it had.
+void cgrpc_server_update_tls(cgrpc_server *server, const cgrpc_tls *tls);
 /// Whether some process accepts connections on the unix socket at `path`. The core would take its place without a word.
 bool cgrpc_unix_socket_is_served(const char *path);
 /// Before the start. `path` is "/package.Service/Method". With `reads_request` the first message comes with the accepted
@@ -163,6 +166,9 @@ bool cgrpc_call_send_status(
 /// `tls` NULL: plaintext. NULL: the core refused.
 cgrpc_channel *cgrpc_channel_create(const char *target, const cgrpc_arguments *arguments, const cgrpc_tls *tls);
 void cgrpc_channel_destroy(cgrpc_channel *channel);
+/// Whether all parts that are there can be read to their end, and certificate and key belong together; else what is wrong, cut to `reason_capacity`, as a
+/// C string. The core itself finds out at a handshake only.
+bool cgrpc_tls_check(const cgrpc_tls *tls, char *reason, size_t reason_capacity);
 
 /// `timeout` in nanoseconds. NULL: the core refused.
 cgrpc_call *cgrpc_channel_call(
