@@ -60,7 +60,9 @@ let package = Package(
     ],
     targets: [
         // C: one C library each, behind a header that Swift can import. (CTorch is a package of its own: a shared library.)
-        .target(name: "CGRPC", cSettings: strictC, linkerSettings: [.linkedLibrary("grpc"), .linkedLibrary("gpr")]),
+        .target(
+            name: "CGRPC", cSettings: strictC,
+            linkerSettings: [.linkedLibrary("grpc"), .linkedLibrary("gpr"), .linkedLibrary("ssl"), .linkedLibrary("crypto")]),
         .target(
             name: "CHiredis", cSettings: strictC,
             linkerSettings: [

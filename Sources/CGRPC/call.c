@@ -116,6 +116,11 @@ cgrpc_bytes cgrpc_call_path(const cgrpc_call *call) {
     return (cgrpc_bytes){GRPC_SLICE_START_PTR(call->details.method), GRPC_SLICE_LENGTH(call->details.method)};
 }
 
+void cgrpc_call_forget_request_metadata(cgrpc_call *call) {
+    grpc_metadata_array_destroy(&call->metadata[CGRPC_METADATA_REQUEST]);
+    grpc_metadata_array_init(&call->metadata[CGRPC_METADATA_REQUEST]);
+}
+
 char *cgrpc_call_peer(cgrpc_call *call) { return grpc_call_get_peer(call->call); }
 
 void cgrpc_string_destroy(char *string) { gpr_free(string); }
@@ -258,12 +263,18 @@ bool cgrpc_call_send(cgrpc_call *call, cgrpc_bytes message) {
     if (sends_initial_metadata) {
         operations[count++] = send_initial_metadata(&call->to_send_metadata[CGRPC_METADATA_INITIAL], 0);
     }
-    if (call->to_send != NULL) grpc_byte_buffer_destroy(call->to_send);
+    cgrpc_call_forget_sent(call);
     call->to_send = cgrpc_byte_buffer(message);
     operations[count++] = send_message(call->to_send);
     bool started = start_batch(call, operations, count, CGRPC_MESSAGE_SENT);
     if (started && sends_initial_metadata) call->initial_metadata_sent = true;
     return started;
+}
+
+void cgrpc_call_forget_sent(cgrpc_call *call) {
+    if (call->to_send == NULL) return;
+    grpc_byte_buffer_destroy(call->to_send);
+    call->to_send = NULL;
 }
 
 int64_t cgrpc_call_message_size(const cgrpc_call *call) {

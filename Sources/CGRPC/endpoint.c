@@ -1,4 +1,3 @@
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,7 +5,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <grpc/grpc_security.h>
 #include <grpc/support/log.h>
 
 #include "internal.h"
@@ -19,18 +17,40 @@ cgrpc_server *cgrpc_server_create(cgrpc_queue *queue, const cgrpc_arguments *arg
     const grpc_channel_args list = {arguments->count, arguments->items};
     server->server = grpc_server_create(&list, NULL);
     server->queue = queue->queue;
+    pthread_mutex_init(&server->tls_lock, NULL);
     grpc_server_register_completion_queue(server->server, queue->queue, NULL);
     return server;
 }
 
-static grpc_server_credentials *server_credentials(const cgrpc_tls *tls) {
-    if (tls == NULL) return grpc_insecure_server_credentials_create();
+void cgrpc_server_update_tls(cgrpc_server *server, const cgrpc_tls *tls) {
     grpc_ssl_pem_key_cert_pair pair = {tls->private_key, tls->certificate_chain};
-    return grpc_ssl_server_credentials_create_ex(
-        tls->authorities, &pair, 1,
+    // The core wants some authorities here even where clients are not asked for certificates.
+    const char *authorities = tls->authorities != NULL ? tls->authorities : tls->certificate_chain;
+    grpc_ssl_server_certificate_config *next = grpc_ssl_server_certificate_config_create(authorities, &pair, 1);
+    pthread_mutex_lock(&server->tls_lock);
+    grpc_ssl_server_certificate_config *unused = server->next_tls;
+    server->next_tls = next;
+    pthread_mutex_unlock(&server->tls_lock);
+    if (unused != NULL) grpc_ssl_server_certificate_config_destroy(unused);
+}
+
+/// The core asks this before each handshake; the server outlives its listener.
+static grpc_ssl_certificate_config_reload_status next_tls(void *argument, grpc_ssl_server_certificate_config **config) {
+    cgrpc_server *server = argument;
+    pthread_mutex_lock(&server->tls_lock);
+    *config = server->next_tls;
+    server->next_tls = NULL;
+    pthread_mutex_unlock(&server->tls_lock);
+    return *config == NULL ? GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED : GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
+}
+
+static grpc_server_credentials *server_credentials(cgrpc_server *server, const cgrpc_tls *tls) {
+    if (tls == NULL) return grpc_insecure_server_credentials_create();
+    cgrpc_server_update_tls(server, tls);
+    return grpc_ssl_server_credentials_create_with_options(grpc_ssl_server_credentials_create_options_using_config_fetcher(
         tls->authorities == NULL ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
                                  : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY,
-        NULL);
+        next_tls, server));
 }
 
 /// The core says why it cannot bind only in its log; this catches what the binding thread logs.
@@ -63,7 +83,7 @@ int32_t cgrpc_server_bind(cgrpc_server *server, const char *address, const cgrpc
     reason[0] = 0;
     pthread_once(&log_installed, install_log);
     int port = 0;
-    grpc_server_credentials *credentials = server_credentials(tls);
+    grpc_server_credentials *credentials = server_credentials(server, tls);
     if (credentials != NULL) {
         port = grpc_server_add_http2_port(server->server, address, credentials);
         grpc_server_credentials_release(credentials);
@@ -111,6 +131,8 @@ void cgrpc_server_destroy(cgrpc_server *server) {
         free(method);
         method = next;
     }
+    if (server->next_tls != NULL) grpc_ssl_server_certificate_config_destroy(server->next_tls);
+    pthread_mutex_destroy(&server->tls_lock);
     free(server);
     grpc_shutdown();
 }

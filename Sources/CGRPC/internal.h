@@ -2,10 +2,12 @@
 #pragma once
 
 // Before gRPC's headers: they clash with Glibc over fd_set otherwise.
+#include <pthread.h>
 #include <sys/select.h>
 
 #include <grpc/byte_buffer.h>
 #include <grpc/grpc.h>
+#include <grpc/grpc_security.h>
 #include <grpc/slice.h>
 #include <grpc/support/alloc.h>
 #include <grpc/support/time.h>
@@ -44,6 +46,9 @@ struct cgrpc_server {
     grpc_completion_queue *queue;
     cgrpc_method *methods;
     cgrpc_tag stopped;
+    pthread_mutex_t tls_lock;
+    /// What handshakes use from the next one on; NULL: what they used before.
+    grpc_ssl_server_certificate_config *next_tls;
 };
 
 struct cgrpc_method {

@@ -2,6 +2,7 @@ import ArgumentParser
 import Conversation
 import Foundation
 import RPC
+import ServiceKit
 import Wire
 
 struct Chat: AsyncParsableCommand {
@@ -9,17 +10,19 @@ struct Chat: AsyncParsableCommand {
         abstract: "Talks with an orchestrator in the terminal, and shows intent, slots and state after each turn.",
         discussion: "Ends at the end of the input (Ctrl-D).")
 
-    @Option(help: "The orchestrator, HOST:PORT or unix:PATH.")
+    @Option(help: "The orchestrator, HOST:PORT or unix:PATH, by TLS with tls: in front.")
     var server: String
     @Option(help: "Whose conversation it is.")
     var uid = "terminal"
     @Option(help: "A file with one message a line to play, instead of the keyboard; # begins a comment.")
     var script: String?
+    @OptionGroup var tls: TLSOptions
 
     func run() async throws {
         Self.endOnControlC()
+        let security = try TransportSecurity(await Settings(flags: tls.flags, file: nil, environment: Program.environment))
         let queue = CompletionQueue(name: "chat")
-        let channel = try Channel(server, queue: queue)
+        let channel = try security.channel(server, queue: queue)
         do {
             let uid = try UserID(uid)
             var scripted = try script.map { try String(contentsOfFile: $0, encoding: .utf8).split(separator: "\n").makeIterator() }

@@ -72,8 +72,6 @@ struct Serve: AsyncParsableCommand {
     var keepaliveMs: String?
     @Option(help: "How long a client may leave a ping unanswered before its connection is closed, in milliseconds. (default: 20000)")
     var keepaliveTimeoutMs: String?
-    @Option(help: "TLS: the authorities that servers at tls: addresses must come from, PEM. (default: the system's)")
-    var tlsCaFile: String?
 
     @OptionGroup var common: CommonOptions
 
@@ -87,7 +85,6 @@ struct Serve: AsyncParsableCommand {
                 "turn-timeout-ms": turnTimeoutMs,
                 "actions": actions, "actions-timeout-ms": actionsTimeoutMs, "actions-attempt-ms": actionsAttemptMs, "chitchat": chitchat,
                 "chitchat-timeout-ms": chitchatTimeoutMs, "chitchat-model": chitchatModel, "recognition-timeout-ms": recognitionTimeoutMs,
-                "tls-ca-file": tlsCaFile,
                 "target-latency-ms": targetLatencyMs, "turns-in-flight": turnsInFlight, "turns-waiting": turnsWaiting,
                 "admission-wait-ms": admissionWaitMs, "stream-idle-ms": streamIdleMs, "keepalive-ms": keepaliveMs,
                 "keepalive-timeout-ms": keepaliveTimeoutMs,
@@ -104,16 +101,16 @@ struct Serve: AsyncParsableCommand {
         let registry = MetricsRegistry()
         registry.addProcess()
         let metrics = DialogueMetrics(registry: registry)
-        let traces = try TraceExporter.configured(settings, service: "dialogue-orchestrator", registry: registry, logger: logger)
+        let security = try TransportSecurity(settings)
+        let traces = try TraceExporter.configured(
+            settings, service: "dialogue-orchestrator", security: security, registry: registry, logger: logger)
         let observer = TurnObserver(metrics: metrics, tracer: traces?.tracer)
         let queue = CompletionQueue(name: "dialogue")
-        let security = try TransportSecurity(settings)
         // Recognition changes nothing, so it may be asked for again: one intent server that goes away is not noticed while another is there.
         var channel = Channel.Configuration()
         channel.serviceConfig = RetryPolicy().serviceConfig
-        let target = security.target(settings.string("understanding", default: "127.0.0.1:50051"))
-        channel.security = target.security
-        let understanding = try Channel(target.address, configuration: channel, queue: queue)
+        let understanding = try security.channel(
+            settings.string("understanding", default: "127.0.0.1:50051"), configuration: channel, queue: queue)
 
         var environment = TurnEnvironment(now: { Program.now() }, newSessionID: { Program.newID() })
         environment.recognitionBudget = try settings.milliseconds("recognition-timeout-ms", default: .seconds(1))
@@ -163,7 +160,8 @@ struct Serve: AsyncParsableCommand {
         let first: [any ServiceLifecycle.Service] =
             (traces.map { [$0.exporter] } ?? []) + (storeService.map { [$0] } ?? []) + (recorded?.services ?? [])
             + (http.map { [$0.server] } ?? [])
-        try await Program.run(first + [announcement, reloader, server], grace: grace, logger: logger)
+        let certificates = try TransportSecurity.Reloader(security, settings: settings, logger: logger)
+        try await Program.run(first + [announcement, reloader, certificates, server], grace: grace, logger: logger)
         for channel in partChannels + [understanding] { await channel.close() }
         await queue.shutdown()
     }
@@ -190,9 +188,7 @@ struct Serve: AsyncParsableCommand {
         var channel = Channel.Configuration()
         channel.maximumBackoff = .seconds(2)
         func open(_ address: String) throws {
-            let target = security.target(address)
-            channel.security = target.security
-            channels.append(try Channel(target.address, configuration: channel, queue: queue))
+            channels.append(try security.channel(address, configuration: channel, queue: queue))
         }
         if let address = settings.string("actions") {
             var configuration = RemoteActions.Configuration()

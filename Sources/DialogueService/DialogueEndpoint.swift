@@ -4,8 +4,8 @@ import RPCServices
 public import ServiceKit
 import Wire
 
-/// `kefu.dialogue.v1.Dialogue` over a turn taker that is watched.
-public struct DialogueEndpoint: Sendable {
+/// `kefu.dialogue.v1.Dialogue` over a turn taker that is watched. A class, since each open stream captures it.
+public final class DialogueEndpoint: Sendable {
     /// The full name of the service.
     public static let name = "kefu.dialogue.v1.Dialogue"
 
@@ -58,8 +58,8 @@ public struct DialogueEndpoint: Sendable {
                     turns.metrics.converseStreams.add(1)
                     defer { turns.metrics.converseStreams.add(-1) }
                     try await streams.during(requests) { note in
-                        let watch = DeskWatch(desk: desk, interval: configuration.deskInterval)
-                        try await watch.during(responses) {
+                        let watch = DeskWatch(desk: desk, interval: configuration.deskInterval, responses: responses)
+                        try await watch.during {
                             try await answerSideBySide(
                                 requests, responses, limit: configuration.messagesPerStream,
                                 decode: {
@@ -68,7 +68,7 @@ public struct DialogueEndpoint: Sendable {
                                 }, lane: { $0.uid },
                                 respond: {
                                     defer { note(-1) }
-                                    return await converse($0, watch, context)
+                                    return await self.converse($0, watch, context)
                                 })
                         }
                     }

@@ -2,21 +2,24 @@ import ArgumentParser
 import Conversation
 import Foundation
 import RPC
+import ServiceKit
 import Wire
 
 struct Ask: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Prints what a running intent server recognises in texts.")
 
-    @Option(help: "The intent server, HOST:PORT or unix:PATH.")
+    @Option(help: "The intent server, HOST:PORT or unix:PATH, by TLS with tls: in front.")
     var server: String
     @Option(help: "NAME or NAME@VERSION of a model. (default: the server's)")
     var model: String?
+    @OptionGroup var tls: TLSOptions
     @Argument(help: "The texts.")
     var texts: [String]
 
     func run() async throws {
+        let security = try TransportSecurity(await Settings(flags: tls.flags, file: nil, environment: Program.environment))
         let queue = CompletionQueue(name: "ask")
-        let channel = try Channel(server, queue: queue)
+        let channel = try security.channel(server, queue: queue)
         let failed: (any Error)?
         do {
             for text in texts { try await ask(text, channel) }

@@ -99,7 +99,9 @@ struct Serve: AsyncParsableCommand {
         let registry = MetricsRegistry()
         registry.addProcess()
         let metrics = UnderstandingMetrics(registry: registry)
-        let traces = try TraceExporter.configured(settings, service: "intent-server", registry: registry, logger: logger)
+        let security = try TransportSecurity(settings)
+        let traces = try TraceExporter.configured(
+            settings, service: "intent-server", security: security, registry: registry, logger: logger)
         var configuration = ModelHost.Configuration()
         configuration.versions = try VersionPolicy(settings.string("versions", default: "latest"))
         configuration.defaultModel = try settings.string("default-model").map { try ModelSelector($0) }
@@ -119,7 +121,7 @@ struct Serve: AsyncParsableCommand {
         let completions = CompletionQueue(name: "understanding")
         let server = try StandardServer(
             listen: listen, services: [understanding.service, inference.service], health: health,
-            security: try TransportSecurity(settings), queue: completions, grace: grace, connectionAge: try settings.connectionAge())
+            security: security, queue: completions, grace: grace, connectionAge: try settings.connectionAge())
         let http = try settings.string("http").map { listen in
             (
                 listen,
@@ -133,9 +135,11 @@ struct Serve: AsyncParsableCommand {
             health.set(.serving)
             Program.announce(addresses)
         }
+        let certificates = try TransportSecurity.Reloader(security, settings: settings, logger: logger)
         // The HTTP side goes last, so that the drain can be watched.
         try await Program.run(
-            (traces.map { [$0.exporter] } ?? []) + (http.map { [$0.1] } ?? []) + [models, server], grace: grace, logger: logger)
+            (traces.map { [$0.exporter] } ?? []) + (http.map { [$0.1] } ?? [])
+                + [models, certificates, server], grace: grace, logger: logger)
         await completions.shutdown()
     }
 }

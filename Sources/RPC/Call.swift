@@ -246,6 +246,7 @@ class Call: EventOwner, @unchecked Sendable {
         let sender = core.withLock { core in
             core.inFlight -= 1
             core.isSending = false
+            if let handle = core.handle { cgrpc_call_forget_sent(handle) }
             let sender = core.sender
             core.sender = nil
             while !core.writes.isEmpty, !core.isSending {

@@ -54,15 +54,36 @@ public final class Channel: Sendable {
 
     // Sendable: it never leaves its lock.
     private struct State: @unchecked Sendable {
-        var handle: OpaquePointer?
+        /// nil: the channel is closed.
+        var connections: Connections?
         var isClosing = false
-        var calls: [ObjectIdentifier: ClientCall] = [:]
+        /// Each with the connections that it goes over.
+        var calls: [ObjectIdentifier: (call: ClientCall, connections: Connections)] = [:]
         var closers: [UnsafeContinuation<Void, Never>] = []
+    }
+
+    /// A channel of the core. It lives until its last call has ended.
+    // Sendable: `handle` is thread-safe.
+    private final class Connections: @unchecked Sendable {
+        let handle: OpaquePointer
+        private let queue: CompletionQueue
+
+        init(_ handle: OpaquePointer, _ queue: CompletionQueue) {
+            self.handle = handle
+            self.queue = queue
+            queue.objectCreated()
+        }
+
+        deinit {
+            cgrpc_channel_destroy(handle)
+            queue.objectDestroyed()
+        }
     }
 
     /// The queue that calls run on.
     public let queue: CompletionQueue
     let configuration: Configuration
+    private let target: String
     private let state: Mutex<State>
 
     /// A channel to a target: `host:port`, `dns:///name:port`, `unix:/path`, `ipv4:127.0.0.1:1,127.0.0.1:2`. Nothing is connected yet.
@@ -70,13 +91,35 @@ public final class Channel: Sendable {
     /// - Throws: ``RPCError`` with code `.invalidArgument` where the target or the configuration is at fault.
     public init(_ target: String, configuration: Configuration = .init(), queue: CompletionQueue) throws(RPCError) {
         if target.isEmpty || target.utf8.contains(0) { throw RPCError(.invalidArgument, "the target '\(target)' is not an address") }
-        var pem: PEM?
-        var serverName: String?
-        if case .tls(let authority, let chain, let key, let name) = configuration.security {
-            pem = try PEM(authorities: authority, chain: chain, key: key)
-            serverName = name
+        self.queue = queue
+        self.configuration = configuration
+        self.target = target
+        state = Mutex(State(connections: try Self.connections(target, configuration, queue)))
+    }
+
+    /// Secures the connections that are made from now on with other certificates. Calls under way go on as they are; new ones go over new connections. From any
+    /// thread, at any time.
+    ///
+    /// - Throws: ``RPCError`` with code `.invalidArgument` where they cannot be used. What was in use then stays.
+    public func update(_ security: ChannelSecurity) throws(RPCError) {
+        try security.pem()?.check()
+        var configuration = configuration
+        configuration.security = security
+        let connections = try Self.connections(target, configuration, queue)
+        // What was there is given up outside of the lock.
+        let former = state.withLock { state in
+            if state.connections == nil || state.isClosing { return connections }
+            defer { state.connections = connections }
+            return state.connections ?? connections
         }
-        let handle = configuration.arguments(serverName: serverName).withUnsafeArguments { arguments in
+        withExtendedLifetime(former) {}
+    }
+
+    private static func connections(
+        _ target: String, _ configuration: Configuration, _ queue: CompletionQueue
+    ) throws(RPCError) -> Connections {
+        let pem = try configuration.security.pem()
+        let handle = configuration.arguments(serverName: configuration.security.serverName).withUnsafeArguments { arguments in
             if let pem {
                 pem.withUnsafeTLS { cgrpc_channel_create(target, arguments, $0) }
             } else {
@@ -86,17 +129,7 @@ public final class Channel: Sendable {
         guard let handle else {
             throw RPCError(.invalidArgument, "the gRPC core refuses a channel to '\(target)': its form or the service config is at fault")
         }
-        queue.objectCreated()
-        self.queue = queue
-        self.configuration = configuration
-        state = Mutex(State(handle: handle))
-    }
-
-    deinit {
-        // No call is under way: each keeps its channel alive.
-        state.withLock { state in
-            if let handle = state.handle { destroy(handle) }
-        }
+        return Connections(handle, queue)
     }
 
     /// One request, one response. Cancelling the task cancels the call.
@@ -113,14 +146,14 @@ public final class Channel: Sendable {
     public func close() async {
         let calls = state.withLock { state in
             state.isClosing = true
-            return Array(state.calls.values)
+            return state.calls.values.map(\.call)
         }
         for call in calls { call.cancel() }
         await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
             let isClosed = state.withLock { state in
                 destroyIfDone(&state)
-                if state.handle != nil { state.closers.append(continuation) }
-                return state.handle == nil
+                if state.connections != nil { state.closers.append(continuation) }
+                return state.connections == nil
             }
             if isClosed { continuation.resume() }
         }
@@ -142,9 +175,9 @@ public final class Channel: Sendable {
         }
         let call = ClientCall(channel: self)
         let (isClosing, isOpen) = state.withLock { state in
-            guard !state.isClosing, let handle = state.handle else { return (true, false) }
-            guard call.open(handle, method, options) else { return (false, false) }
-            state.calls[ObjectIdentifier(call)] = call
+            guard !state.isClosing, let connections = state.connections else { return (true, false) }
+            guard call.open(connections.handle, method, options) else { return (false, false) }
+            state.calls[ObjectIdentifier(call)] = (call, connections)
             return (false, true)
         }
         if isClosing { throw RPCError(.cancelled, "the channel is closed") }
@@ -157,21 +190,14 @@ public final class Channel: Sendable {
         let closers = state.withLock { state in
             state.calls[ObjectIdentifier(call)] = nil
             if state.isClosing { destroyIfDone(&state) }
-            defer { if state.handle == nil { state.closers = [] } }
-            return state.handle == nil ? state.closers : []
+            defer { if state.connections == nil { state.closers = [] } }
+            return state.connections == nil ? state.closers : []
         }
         for closer in closers { closer.resume() }
     }
 
     private func destroyIfDone(_ state: inout State) {
-        guard state.calls.isEmpty, let handle = state.handle else { return }
-        state.handle = nil
-        destroy(handle)
-    }
-
-    private func destroy(_ handle: OpaquePointer) {
-        cgrpc_channel_destroy(handle)
-        queue.objectDestroyed()
+        if state.calls.isEmpty { state.connections = nil }
     }
 }
 

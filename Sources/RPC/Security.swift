@@ -21,6 +21,44 @@ public enum ChannelSecurity: Sendable {
         authority: [UInt8]? = nil, clientCertificateChain: [UInt8]? = nil, clientKey: [UInt8]? = nil, overrideServerName: String? = nil)
 }
 
+extension ServerSecurity {
+    /// Holds certificates and key to what the core can use.
+    ///
+    /// - Throws: ``RPCError`` with code `.invalidArgument`: a part cannot be read, or the key is not that of the certificate.
+    public func check() throws(RPCError) { try pem()?.check() }
+
+    /// Whether clients must show certificates; nil: there is no TLS.
+    var isAuthenticating: Bool? {
+        guard case .tls(_, _, let authority) = self else { return nil }
+        return authority != nil
+    }
+
+    /// nil: there is no TLS.
+    func pem() throws(RPCError) -> PEM? {
+        guard case .tls(let chain, let key, let authority) = self else { return nil }
+        return try PEM(authorities: authority, chain: chain, key: key)
+    }
+}
+
+extension ChannelSecurity {
+    /// Holds certificates and key to what the core can use.
+    ///
+    /// - Throws: ``RPCError`` with code `.invalidArgument`: a part cannot be read, or the key is not that of the certificate.
+    public func check() throws(RPCError) { try pem()?.check() }
+
+    /// nil: there is no TLS.
+    func pem() throws(RPCError) -> PEM? {
+        guard case .tls(let authority, let chain, let key, _) = self else { return nil }
+        return try PEM(authorities: authority, chain: chain, key: key)
+    }
+
+    /// The name that the server's certificate must carry; nil: the target's.
+    var serverName: String? {
+        guard case .tls(_, _, _, let name) = self else { return nil }
+        return name
+    }
+}
+
 /// Certificates and a key as the core takes them.
 struct PEM {
     private var authorities: [CChar]?
@@ -45,6 +83,19 @@ struct PEM {
                 }
             }
         }
+    }
+
+    /// Holds them to what the core can use.
+    ///
+    /// - Throws: ``RPCError`` with code `.invalidArgument`: a part cannot be read, or the key is not that of the certificate.
+    func check() throws(RPCError) {
+        var reason = [CChar](repeating: 0, count: 4096)
+        let isUsable = reason.withUnsafeMutableBufferPointer { reason in
+            withUnsafeTLS { cgrpc_tls_check($0, reason.baseAddress, reason.count) }
+        }
+        if isUsable { return }
+        let text = String(decoding: reason.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        throw RPCError(.invalidArgument, "the certificates or the key cannot be used: \(text)")
     }
 
     private static func withPointer<Result>(_ text: [CChar]?, _ body: (UnsafePointer<CChar>?) -> Result) -> Result {

@@ -68,6 +68,12 @@ public final class Server: Sendable {
         }
     }
 
+    /// Secures the connections that are made from now on with other certificates; those that are there go on. From any thread, at any time.
+    ///
+    /// - Throws: ``RPCError`` with code `.invalidArgument` where they cannot be used, or where the server has no TLS, or clients would be asked for
+    ///   certificates and were not before, or the other way round. What was in use then stays.
+    public func update(_ security: ServerSecurity) throws(RPCError) { try core.update(security) }
+
     /// Tells clients to go elsewhere and takes no new calls. Calls under way may finish; what is left after `grace` is cancelled.
     ///
     /// Called again, the earlier end of grace counts.
@@ -107,19 +113,16 @@ final class ServerCore: EventOwner, @unchecked Sendable {
 
     let queue: CompletionQueue
     let port: Int
+    private let isSecured: Bool
     let isAuthenticating: Bool
     let maximumResponseBytes: Int
     private let routes: [Route]
     private let state: Mutex<State>
 
     init(_ configuration: Server.Configuration, services: [Service], queue: CompletionQueue) throws(RPCError) {
-        var pem: PEM?
-        if case .tls(let chain, let key, let authority) = configuration.security {
-            pem = try PEM(authorities: authority, chain: chain, key: key)
-            isAuthenticating = authority != nil
-        } else {
-            isAuthenticating = false
-        }
+        let pem = try configuration.security.pem()
+        isSecured = pem != nil
+        isAuthenticating = configuration.security.isAuthenticating ?? false
         // `cgrpc_server_create` never returns NULL.
         let handle = configuration.arguments.withUnsafeArguments { cgrpc_server_create(queue.handle, $0)! }
         do {
@@ -180,6 +183,16 @@ final class ServerCore: EventOwner, @unchecked Sendable {
     private static func hasPort(_ address: String) -> Bool {
         guard let colon = address.lastIndex(of: ":"), colon > address.startIndex else { return false }
         return UInt16(address[address.index(after: colon)...]) != nil
+    }
+
+    func update(_ security: ServerSecurity) throws(RPCError) {
+        guard isSecured, let pem = try security.pem(), security.isAuthenticating == isAuthenticating else {
+            throw RPCError(.invalidArgument, "whether a server has TLS, and whether it asks clients for certificates, cannot change")
+        }
+        try pem.check()
+        state.withLock { state in
+            if let handle = state.handle { pem.withUnsafeTLS { cgrpc_server_update_tls(handle, $0) } }
+        }
     }
 
     // MARK: Life

@@ -69,6 +69,7 @@ final class ServerCall: Call, @unchecked Sendable {
             method: route.path, peer: Self.peer(of: handle), deadline: deadline,
             metadata: Metadata(received: handle, CGRPC_METADATA_REQUEST),
             peerIdentities: server.isAuthenticating ? Self.peerIdentities(of: handle) : [], call: self)
+        cgrpc_call_forget_request_metadata(handle)
         switch handler {
         case .unary(let handler):
             guard let request = Self.takeMessage(handle) else {

@@ -11,16 +11,16 @@ public struct CommonOptions: ParsableArguments {
             "After how long clients are told to connect anew, in milliseconds, so that they find servers that were added; 0: never. (default: 0)"
     )
     var connectionAgeMs: String?
-    @Option(
-        help: "TLS: the certificate that this program shows, to callers and to those that it calls at tls: addresses, PEM. (default: none)")
-    var tlsCertFile: String?
-    @Option(help: "TLS: the key of that certificate, PEM.")
-    var tlsKeyFile: String?
+    @OptionGroup var tls: TLSOptions
     @Option(help: "mTLS: the authorities that clients' certificates must come from, PEM. (default: clients need none)")
     var tlsClientCaFile: String?
     @Option(help: "mTLS: a file of who may call what: 'NAME package.Service/Method…' a line. (default: whoever can connect may call all)")
     var tlsCallersFile: String?
-    @Option(help: "Where spans are sent: the HOST:PORT of an OpenTelemetry collector's OTLP/gRPC. (default: nowhere)")
+    @Option(help: "How often the files of TLS are looked at for changes, in milliseconds; 0: never. (default: 10000)")
+    var tlsPollMs: String?
+    @Option(
+        help: "Where spans are sent: the HOST:PORT of an OpenTelemetry collector's OTLP/gRPC, by TLS with tls: in front. (default: nowhere)"
+    )
     var otlp: String?
     @Option(help: "The share of new traces that is sampled, 0 to 1; a trace that comes in keeps its decision. (default: 0.01)")
     var traceRatio: String?
@@ -38,9 +38,9 @@ public struct CommonOptions: ParsableArguments {
     /// The flags that were given, by key.
     public var flags: [String: String?] {
         [
-            "http-token-file": httpTokenFile, "grace-ms": graceMs, "connection-age-ms": connectionAgeMs, "tls-cert-file": tlsCertFile,
-            "tls-key-file": tlsKeyFile, "tls-client-ca-file": tlsClientCaFile, "tls-callers-file": tlsCallersFile, "otlp": otlp,
+            "http-token-file": httpTokenFile, "grace-ms": graceMs, "connection-age-ms": connectionAgeMs,
+            "tls-client-ca-file": tlsClientCaFile, "tls-callers-file": tlsCallersFile, "tls-poll-ms": tlsPollMs, "otlp": otlp,
             "trace-ratio": traceRatio, "log-format": logFormat, "log-level": logLevel,
-        ]
+        ].merging(tls.flags) { $1 }
     }
 }

@@ -36,7 +36,7 @@ public struct StandardServer: ServiceLifecycle.Service {
         var guarded = services + reflection.services
         if let callers = security.callers {
             try callers.check(against: guarded.map(\.name))
-            guarded = guarded.map { $0.checked { context throws(RPCError) in try Self.check(context, callers) } }
+            guarded = guarded.map { $0.checked { context throws(RPCError) in try Self.check(context, security.callers ?? callers) } }
         }
         var configuration = Server.Configuration(address: listen)
         configuration.security = security.server
@@ -45,6 +45,7 @@ public struct StandardServer: ServiceLifecycle.Service {
         configuration.keepaliveTime = keepalive.time
         configuration.keepaliveTimeout = keepalive.timeout
         server = try Server(configuration, services: guarded + [self.health.service], queue: queue)
+        security.keepUp(server, services: guarded.map(\.name))
         self.streams = streams
         self.grace = grace
     }

@@ -1,5 +1,8 @@
 import Foundation
+public import Logging
 public import RPC
+public import ServiceLifecycle
+import Synchronization
 
 /// How a program's gRPC connections are secured.
 ///
@@ -8,65 +11,186 @@ public import RPC
 /// - `tls-callers-file`: which clients may call which methods; see ``AllowedCallers``.
 /// - `tls-ca-file`: the authorities that servers at `tls:` addresses must come from; without it, those of the system.
 ///
-/// All files are PEM, and read once.
-public struct TransportSecurity: Sendable {
-    /// Of the program's own server.
-    public let server: ServerSecurity
-    /// Who may call what; nil: whoever can connect.
-    public let callers: AllowedCallers?
-    /// Of its connections to `tls:` addresses.
-    private let client: ChannelSecurity
+/// All files but that of callers are PEM. They are read at the start, and by ``Reloader`` when they change.
+public final class TransportSecurity: Sendable {
+    private static let settings = ["tls-cert-file", "tls-key-file", "tls-client-ca-file", "tls-callers-file", "tls-ca-file"]
+
+    /// What was read, by setting.
+    private typealias Contents = [String: [UInt8]]
+
+    /// What the files mean.
+    private struct Material {
+        var server = ServerSecurity.plaintext
+        var callers: AllowedCallers?
+        var client = ChannelSecurity.tls()
+
+        /// Holds it to what the core can use; which would find out at a handshake only.
+        func check() throws(RPCError) {
+            try server.check()
+            try client.check()
+        }
+    }
+
+    private struct State {
+        var contents: Contents
+        var material: Material
+        /// What was found and could not be used.
+        var refused: String?
+        var servers: [(server: Server, services: [String])] = []
+        var channels: [Channel] = []
+    }
+
+    /// Of the files, by setting.
+    private let paths: [String: String]
+    private let state: Mutex<State>
 
     /// Everything in plain text.
-    public static let plaintext = TransportSecurity(server: .plaintext, callers: nil, client: .tls())
+    public static let plaintext = TransportSecurity()
 
-    private init(server: ServerSecurity, callers: AllowedCallers?, client: ChannelSecurity) {
-        self.server = server
-        self.callers = callers
-        self.client = client
+    private init() {
+        paths = [:]
+        state = Mutex(State(contents: [:], material: Material()))
     }
 
     /// What the settings say.
     ///
     /// - Throws: ``SettingsError`` where a file cannot be read, or one is named without the one that it needs.
     public init(_ settings: Settings) throws(SettingsError) {
-        let certificate = try Self.file("tls-cert-file", settings)
-        let key = try Self.file("tls-key-file", settings)
-        let clientAuthority = try Self.file("tls-client-ca-file", settings)
-        let authority = try Self.file("tls-ca-file", settings)
-        guard (certificate == nil) == (key == nil) else {
+        var paths: [String: String] = [:]
+        for setting in Self.settings { paths[setting] = settings.string(setting) }
+        let contents = try Self.read(paths)
+        guard (contents["tls-cert-file"] == nil) == (contents["tls-key-file"] == nil) else {
             throw SettingsError("--tls-cert-file and --tls-key-file belong together, and one is missing")
         }
-        guard clientAuthority == nil || certificate != nil else {
+        guard contents["tls-client-ca-file"] == nil || contents["tls-cert-file"] != nil else {
             throw SettingsError(
                 "--tls-client-ca-file asks clients for certificates, which needs TLS: --tls-cert-file and --tls-key-file are expected")
         }
-        if let path = settings.string("tls-callers-file") {
-            guard clientAuthority != nil else {
-                throw SettingsError("--tls-callers-file names clients by their certificates: --tls-client-ca-file is expected")
+        guard contents["tls-callers-file"] == nil || contents["tls-client-ca-file"] != nil else {
+            throw SettingsError("--tls-callers-file names clients by their certificates: --tls-client-ca-file is expected")
+        }
+        let material = try Self.material(contents, paths)
+        do throws(RPCError) { try material.check() } catch { throw SettingsError("the files of TLS cannot be used: \(error.message)") }
+        self.paths = paths
+        state = Mutex(State(contents: contents, material: material))
+    }
+
+    /// Of the program's own server.
+    var server: ServerSecurity { state.withLock { $0.material.server } }
+
+    /// Who may call what; nil: whoever can connect.
+    var callers: AllowedCallers? { state.withLock { $0.material.callers } }
+
+    /// Opens a channel to where a part is: `tls:HOST:PORT` by TLS, any other address in plain text.
+    ///
+    /// - Throws: `RPCError` where the address or the certificates cannot be used.
+    public func channel(
+        _ address: String, configuration: Channel.Configuration = .init(), queue: CompletionQueue
+    ) throws(RPCError) -> Channel {
+        guard address.hasPrefix("tls:") else { return try Channel(address, configuration: configuration, queue: queue) }
+        var configuration = configuration
+        configuration.security = state.withLock { $0.material.client }
+        let channel = try Channel(String(address.dropFirst(4)), configuration: configuration, queue: queue)
+        if !paths.isEmpty { state.withLock { $0.channels.append(channel) } }
+        return channel
+    }
+
+    /// Keeps the certificates of a server as they are in the files.
+    ///
+    /// - Parameter services: What it serves, which callers may be allowed.
+    func keepUp(_ server: Server, services: [String]) {
+        if !paths.isEmpty { state.withLock { $0.servers.append((server, services)) } }
+    }
+
+    /// Uses what is in the files, where that changed and can be used; else what was there before stays.
+    ///
+    /// - Returns: Whether something changed.
+    /// - Throws: ``SettingsError``: it cannot be used. Once for each fault that is found.
+    @discardableResult
+    public func reload() throws(SettingsError) -> Bool {
+        let (former, servers, channels, refused) = state.withLock { ($0.contents, $0.servers, $0.channels, $0.refused) }
+        do {
+            let contents = try Self.read(paths)
+            if contents == former {
+                state.withLock { $0.refused = nil }
+                return false
             }
-            let bytes = try Self.file("tls-callers-file", settings) ?? []
-            callers = try AllowedCallers(text: String(decoding: bytes, as: UTF8.self), source: path)
-        } else {
-            callers = nil
+            let material = try Self.material(contents, paths)
+            for (_, services) in servers { try material.callers?.check(against: services) }
+            try material.check()
+            for (server, _) in servers {
+                if case .tls = material.server { try server.update(material.server) }
+            }
+            for channel in channels { try channel.update(material.client) }
+            state.withLock { state in
+                state.contents = contents
+                state.material = material
+                state.refused = nil
+            }
+            return true
+        } catch {
+            let fault = "\(error)"
+            if fault == refused { return false }
+            state.withLock { $0.refused = fault }
+            throw SettingsError(fault)
         }
-        server =
-            certificate.flatMap { certificate in
-                key.map { .tls(certificateChain: certificate, privateKey: $0, clientAuthority: clientAuthority) }
-            } ?? .plaintext
-        client = .tls(authority: authority, clientCertificateChain: certificate, clientKey: key)
     }
 
-    /// Where a part is, and how it is spoken to: `tls:HOST:PORT` by TLS, any other address in plain text.
-    public func target(_ address: String) -> (address: String, security: ChannelSecurity) {
-        address.hasPrefix("tls:") ? (String(address.dropFirst(4)), client) : (address, .plaintext)
+    private static func read(_ paths: [String: String]) throws(SettingsError) -> Contents {
+        var contents: Contents = [:]
+        for (setting, path) in paths.sorted(by: { $0.key < $1.key }) {
+            guard let data = FileManager.default.contents(atPath: path), !data.isEmpty else {
+                throw SettingsError("--\(setting) \(path) cannot be read, or is empty")
+            }
+            contents[setting] = Array(data)
+        }
+        return contents
     }
 
-    private static func file(_ setting: String, _ settings: Settings) throws(SettingsError) -> [UInt8]? {
-        guard let path = settings.string(setting) else { return nil }
-        guard let data = FileManager.default.contents(atPath: path), !data.isEmpty else {
-            throw SettingsError("--\(setting) \(path) cannot be read, or is empty")
+    private static func material(_ contents: Contents, _ paths: [String: String]) throws(SettingsError) -> Material {
+        let (certificate, key) = (contents["tls-cert-file"], contents["tls-key-file"])
+        var material = Material()
+        if let certificate, let key {
+            material.server = .tls(certificateChain: certificate, privateKey: key, clientAuthority: contents["tls-client-ca-file"])
         }
-        return Array(data)
+        if let callers = contents["tls-callers-file"] {
+            material.callers = try AllowedCallers(text: String(decoding: callers, as: UTF8.self), source: paths["tls-callers-file"] ?? "")
+        }
+        material.client = .tls(authority: contents["tls-ca-file"], clientCertificateChain: certificate, clientKey: key)
+        return material
+    }
+
+    /// Looks at the files from time to time, as a service of the process.
+    public struct Reloader: ServiceLifecycle.Service {
+        private let security: TransportSecurity
+        private let interval: Duration
+        private let logger: Logger
+
+        /// A reloader by the setting `tls-poll-ms`.
+        ///
+        /// - Throws: ``SettingsError`` where the setting is none.
+        public init(_ security: TransportSecurity, settings: Settings, logger: Logger) throws(SettingsError) {
+            self.security = security
+            self.logger = logger
+            interval = try settings.milliseconds("tls-poll-ms", default: .seconds(10))
+        }
+
+        /// Looks until a graceful shutdown. Without files, or with an interval of 0, it only waits.
+        public func run() async {
+            await cancelWhenGracefulShutdown {
+                let isIdle = interval == .zero || security.paths.isEmpty
+                while (try? await Task.sleep(for: isIdle ? .seconds(3600) : interval)) != nil {
+                    if !isIdle { look() }
+                }
+            }
+        }
+
+        private func look() {
+            do throws(SettingsError) {
+                if try security.reload() { logger.notice("the files of TLS have changed; connections from now on use what is in them") }
+            } catch {
+                logger.warning("the files of TLS have changed and cannot be used; what was in them before stays in use: \(error)")
+            }
+        }
     }
 }

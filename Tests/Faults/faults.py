@@ -301,6 +301,21 @@ async def kill_the_master(kefu, world, load):
     await asyncio.sleep(2)
 
 
+async def freeze_the_master(kefu, world, load):
+    """It sleeps until another one has taken its place, and wakes as one that believes itself to be the master."""
+    master = kefu.redis.master
+    moment = time.monotonic()
+    master.freeze()
+    try:
+        while load.recovery(moment) == float("inf") or not await asyncio.to_thread(kefu.redis.is_replaced, master):
+            assert time.monotonic() - moment < 60, "no failover within 60 s"
+            await asyncio.sleep(0.1)
+        world.extra["failover"] = load.recovery(moment)
+    finally:
+        master.thaw()
+    await asyncio.sleep(2)
+
+
 async def kill_everything(kefu, world, load):
     everything = [kefu.redis, kefu.intent_server, *kefu.orchestrators]
     for part in everything:
@@ -426,6 +441,10 @@ ROWS = [
         with_redis_in_a_group(groups.Sentinels), loss_is_promised=False),
     Row("Redis Cluster master: kill -9", "measured: replication is asynchronous; none doubled by Kefu", kill_the_master,
         with_redis_in_a_group(groups.Cluster), loss_is_promised=False),
+    Row("Redis master under Sentinel: SIGSTOP until replaced, SIGCONT", "measured; the one that slept is not believed", freeze_the_master,
+        with_redis_in_a_group(groups.Sentinels), loss_is_promised=False),
+    Row("Redis Cluster master: SIGSTOP until replaced, SIGCONT", "measured; the one that slept is not believed", freeze_the_master,
+        with_redis_in_a_group(groups.Cluster), loss_is_promised=False),
     Row("Redis: SCRIPT FLUSH, 100 times", f"{NOTHING}; no error", flush_scripts, is_quiet=True),
     Row("Redis: maxmemory reached", f"{NOTHING}; UNAVAILABLE meanwhile", fill_the_memory),
     Row("Redis: disk full (AOF always)", f"{NOTHING}; Redis ends itself, UNAVAILABLE", fill_the_disk, redis_on_a_small_disk(), needs_root),
@@ -484,7 +503,7 @@ async def run(row, intent_server, histories, before=1.0, after=1.0, load=Load):
     return outcome
 
 
-WIDTHS = (49, 70, 6, 5, 7, 7, 8)
+WIDTHS = (59, 70, 6, 5, 7, 7, 8)
 
 
 def line(*cells):

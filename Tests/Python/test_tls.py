@@ -1,6 +1,11 @@
-"""TLS and mTLS: who is let in, who may call what, and a turn through both services that know each other by certificates."""
+"""TLS and mTLS: who is let in, who may call what, a turn through both services that know each other by certificates, and certificates that change."""
 
+import os
+import shutil
+import ssl
 import subprocess
+import threading
+import time
 
 import grpc
 import pytest
@@ -8,6 +13,7 @@ from conftest import BIN, ROOT, Client, Process
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from test_traces import Collector
 
 CALLERS = """
 # who                    may call what
@@ -161,3 +167,195 @@ def test_what_cannot_be_used_is_told(server, certificates, arguments, words):
         [BIN / "dialogue-orchestrator", "serve", "--listen", "127.0.0.1:0", "--domain", ROOT / "Deploy/domains/ecommerce", *arguments],
         cwd=certificates.directory, capture_output=True, text=True, timeout=30)
     assert result.returncode != 0 and all(word in result.stderr for word in words), result.stderr
+
+
+# MARK: Commands and the collector
+
+
+def run(program, *arguments, **settings):
+    return subprocess.run([BIN / program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, **settings)
+
+
+def test_ask_speaks_tls_and_shows_a_certificate(server, certificates):
+    pair = ["--tls-cert-file", certificates.path("orchestrator.pem"), "--tls-key-file", certificates.path("orchestrator.key")]
+    asked = run("intent-server", "ask", "--server", f"tls:{server.address}", "--tls-ca-file", certificates.path("ca.pem"), *pair, "我要改地址")
+    assert asked.returncode == 0 and "address_change" in asked.stdout, asked.stderr
+    for wrong in (["--tls-ca-file", certificates.path("strange-ca.pem"), *pair], ["--tls-ca-file", certificates.path("ca.pem")]):
+        refused = run("intent-server", "ask", "--server", f"tls:{server.address}", *wrong, "我要改地址")
+        assert refused.returncode != 0 and "address_change" not in refused.stdout, refused.stdout
+
+
+def test_a_command_tells_what_it_cannot_use(certificates):
+    half = run("intent-server", "ask", "--server", "tls:127.0.0.1:1", "--tls-cert-file", certificates.path("lister.pem"), "x")
+    assert half.returncode != 0 and "--tls-key-file" in half.stderr
+
+
+def test_chat_speaks_tls(certificates, tmp_path):
+    (tmp_path / "script").write_text("你好\n")
+    served = Process(
+        "dialogue-orchestrator", "serve", "--listen", "127.0.0.1:0", "--understanding", "127.0.0.1:1", "--tls-cert-file", certificates.path("server.pem"),
+        "--tls-key-file", certificates.path("server.key"))
+    try:
+        chat = ["chat", "--server", f"tls:{served.address}", "--script", str(tmp_path / "script")]
+        # Flags and variables are the same here as for servers.
+        for flags, variables in ((["--tls-ca-file", certificates.path("ca.pem")], {}), ([], {"KEFU_TLS_CA_FILE": certificates.path("ca.pem")})):
+            talked = run("dialogue-orchestrator", *chat, *flags, env={**os.environ, **variables})
+            assert talked.returncode == 0 and "客服 > " in talked.stdout, talked.stderr
+    finally:
+        assert served.stop() == 0
+
+
+@pytest.mark.parametrize("authority, arrives", [("ca.pem", True), ("strange-ca.pem", False)])
+def test_spans_go_to_a_collector_by_tls(certificates, authority, arrives):
+    read = lambda file: (certificates.directory / file).read_bytes()  # noqa: E731
+    collector = Collector(grpc.ssl_server_credentials([(read("server.key"), read("server.pem"))], read("ca.pem"), True))
+    served = Process(
+        "dialogue-orchestrator", "serve", "--listen", "127.0.0.1:0", "--understanding", "127.0.0.1:1", "--otlp", f"tls:{collector.address}",
+        "--trace-ratio", "1", "--tls-ca-file", certificates.path(authority), "--tls-cert-file", certificates.path("orchestrator.pem"),
+        "--tls-key-file", certificates.path("orchestrator.key"), env={**os.environ, "KEFU_TRACE_PAUSE_MS": "50"})
+    try:
+        credentials = grpc.ssl_channel_credentials(read("ca.pem"))
+        with grpc.secure_channel(served.address, credentials, [("grpc.ssl_target_name_override", "orchestrator.kefu.test")]) as channel:
+            SecureClient(channel).reply("traced", "你好", seq=1)
+        if arrives:
+            with collector.lock:
+                assert collector.lock.wait_for(lambda: collector.spans, 30)
+    finally:
+        # What waits is sent once more at the end.
+        assert served.stop() == 0
+        collector.server.stop(None)
+    assert bool(collector.spans) == arrives
+
+
+# MARK: Certificates that change
+
+
+def until(condition, timeout=60):
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.02)
+
+
+class Files:
+    """What a server is told to read, filled with certificates of one or another authority."""
+
+    def __init__(self, certificates, directory):
+        self.certificates, self.directory = certificates, directory
+
+    def path(self, name):
+        return str(self.directory / name)
+
+    def put(self, **files):
+        for name, source in files.items():
+            source = self.certificates.directory / source if isinstance(source, str) else source
+            new = self.directory / f".{name}"
+            shutil.copy(source, new) if not isinstance(source, bytes) else new.write_bytes(source)
+            new.rename(self.directory / name)
+
+
+def shown(address):
+    """The certificate that a server shows to a new connection, in PEM."""
+    host, port = address.split(":")
+    return ssl.get_server_certificate((host, int(port)), timeout=10)
+
+
+def pem(path):
+    return ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(path.read_text()))
+
+
+@pytest.fixture(scope="module")
+def successor(certificates):
+    """A certificate for the same server, by another authority."""
+    shutil.copy(certificates.directory / "server.ext", certificates.directory / "successor.ext")
+    certificates.run("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "successor.key", "-out", "successor.csr", "-subj", "/CN=successor")
+    certificates.run(
+        "x509", "-req", "-in", "successor.csr", "-CA", "strange-ca.pem", "-CAkey", "strange-ca.key", "-CAcreateserial", "-out", "successor.pem", "-days", "2",
+        "-extfile", "successor.ext")
+    return certificates.directory / "successor.pem"
+
+
+def test_new_certificates_are_used_without_a_restart(certificates, successor, tmp_path):
+    """An intent server gets a certificate of another authority, and the orchestrator learns of that authority, while customers talk."""
+    files = Files(certificates, tmp_path)
+    files.put(cert="server.pem", key="server.key", ca="ca.pem")
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "ecommerce-light").symlink_to(ROOT / "Deploy" / "models" / "ecommerce-light")
+    with open(tmp_path / "log", "w") as log:
+        understanding = Process(
+            "intent-server", "serve", "--listen", "127.0.0.1:0", "--models", str(models), "--tls-cert-file", files.path("cert"), "--tls-key-file",
+            files.path("key"), "--tls-poll-ms", "50", stderr=log)
+    dialogue = Process(
+        "dialogue-orchestrator", "serve", "--listen", "127.0.0.1:0", "--understanding", f"tls:{understanding.address}", "--tls-ca-file", files.path("ca"),
+        "--tls-poll-ms", "50", "--recognition-timeout-ms", "10000")
+    logged = lambda words: words in (tmp_path / "log").read_text()  # noqa: E731
+    degraded, stopped = [], threading.Event()
+
+    def talk():
+        client, seq = Client(dialogue.address), 0
+        while not stopped.is_set():
+            seq += 1
+            reply = client.reply("talker", "你好", seq=seq)
+            degraded.append((seq, reply.degraded))
+
+    talker = threading.Thread(target=talk)
+    try:
+        old = pem(certificates.directory / "server.pem")
+        assert shown(understanding.address) == old
+        read = (certificates.directory / "ca.pem").read_bytes()
+        with grpc.secure_channel(understanding.address, grpc.ssl_channel_credentials(read)) as open_before:
+            assert call(open_before, "ListModels") == grpc.StatusCode.OK
+            talker.start()
+            # A certificate that is half there, and one whose key is still that of the old one, change nothing.
+            files.put(cert=successor.read_bytes()[:200])
+            until(lambda: logged("what was in them before stays in use"))
+            assert shown(understanding.address) == old
+            files.put(cert=successor.read_bytes())
+            until(lambda: (tmp_path / "log").read_text().count("what was in them before stays in use") == 2)
+            assert shown(understanding.address) == old and not logged("connections from now on")
+            # First whoever calls learns of the new authority, then the server changes.
+            files.put(ca=read + (certificates.directory / "strange-ca.pem").read_bytes())
+            files.put(key="successor.key")
+            until(lambda: logged("connections from now on use what is in them"))
+            assert shown(understanding.address) == pem(successor)
+            # The connection from before goes on; a new one that knows only the old authority is not made.
+            assert call(open_before, "ListModels") == grpc.StatusCode.OK
+            with grpc.secure_channel(understanding.address, grpc.ssl_channel_credentials(read), [("grpc.use_local_subchannel_pool", 1)]) as new:
+                assert call(new, "ListModels") == grpc.StatusCode.UNAVAILABLE
+        # The old authority is forgotten: the orchestrator makes a new connection, and believes the new certificate.
+        files.put(ca="strange-ca.pem")
+        before = len(degraded)
+        until(lambda: len(degraded) > before + 20)
+        assert understanding.process.poll() is None and dialogue.process.poll() is None
+    finally:
+        stopped.set()
+        talker.join(60)
+        # A file that is gone is no reason to fall over.
+        (tmp_path / "cert").unlink()
+        until(lambda: logged("cannot be read, or is empty"))
+        assert understanding.stop() == 0 and dialogue.stop() == 0
+    assert degraded and not [seq for seq, is_degraded in degraded if is_degraded]
+
+
+def test_a_new_list_of_callers_is_used_without_a_restart(certificates, tmp_path):
+    files = Files(certificates, tmp_path)
+    files.put(callers=b"orchestrator.kefu.test kefu.understanding.v1.Understanding/*\n")
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "ecommerce-light").symlink_to(ROOT / "Deploy" / "models" / "ecommerce-light")
+    with open(tmp_path / "log", "w") as log:
+        served = Process(
+            "intent-server", "serve", "--listen", "127.0.0.1:0", "--models", str(models), "--tls-cert-file", certificates.path("server.pem"), "--tls-key-file",
+            certificates.path("server.key"), "--tls-client-ca-file", certificates.path("ca.pem"), "--tls-callers-file", files.path("callers"),
+            "--tls-poll-ms", "50", stderr=log)
+    try:
+        with certificates.channel(served.address, "lister") as channel:
+            assert call(channel, "ListModels") == grpc.StatusCode.PERMISSION_DENIED
+            files.put(callers=b"lister.kefu.test kefu.understanding.v1.Understandin/*\n")
+            until(lambda: "there is no service 'kefu.understanding.v1.Understandin'" in (tmp_path / "log").read_text())
+            assert call(channel, "ListModels") == grpc.StatusCode.PERMISSION_DENIED
+            files.put(callers=b"lister.kefu.test kefu.understanding.v1.Understanding/ListModels\n")
+            until(lambda: call(channel, "ListModels") == grpc.StatusCode.OK)
+    finally:
+        assert served.stop() == 0

@@ -24,14 +24,15 @@ ENVIRONMENT = {**os.environ, "KEFU_TRACE_PAUSE_MS": "50"}
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
     """Keeps the spans that it gets, by trace and name; may be told to refuse or to hang."""
 
-    def __init__(self):
+    def __init__(self, credentials=None):
         self.lock = threading.Condition()
         self.spans, self.failures, self.rejected = [], 0, 0
         self.gate = threading.Event()
         self.gate.set()
         self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(4))
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self.server)
-        self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+        port = self.server.add_secure_port("127.0.0.1:0", credentials) if credentials else self.server.add_insecure_port("127.0.0.1:0")
+        self.address = f"127.0.0.1:{port}"
         self.server.start()
 
     def Export(self, request, context):

@@ -76,6 +76,62 @@ import Testing
         #expect(error?.code == .unavailable, "\(error.map { "\($0)" } ?? "")")
     }
 
+    @Test func newCertificatesAreForNewConnections() async throws {
+        let call = { (channel: Channel) async throws in
+            _ = try await channel.unary("/test.Test/Echo", [], options: CallOptions(timeout: .seconds(30)))
+        }
+        let stream = RPC.Method.streaming("EchoStream") { requests, responses, _ in
+            for try await request in requests { try await responses.write(request) }
+        }
+        let (before, client) = (try Self.server(), try Self.client(nil))
+        let after = ServerSecurity.tls(certificateChain: try Self.pem("intruder.pem"), privateKey: try Self.pem("intruder.key"))
+        let stranger = try Self.client(nil, authority: "stranger.pem", serverName: "orchestrator.kefu.test")
+        try await withPeers([echo, stream], server: { $0.security = before }, channel: { $0.security = client }) { channel, server in
+            try await call(channel)
+            try server.update(after)
+            // What is open goes on, and who knows only the former authority does not come in any more.
+            try await call(channel)
+            var configuration = Channel.Configuration()
+            configuration.ownsConnections = true
+            configuration.security = client
+            let late = try Channel("127.0.0.1:\(server.port)", configuration: configuration, queue: channel.queue)
+            let refused = await rpcError { try await call(late) }
+            #expect(refused?.code == .unavailable)
+            try late.update(stranger)
+            try await call(late)
+            await late.close()
+            // A channel's calls under way stay on their connection, and new ones go over another.
+            try await channel.streaming("/test.Test/EchoStream", options: CallOptions(timeout: .seconds(30))) { requests, responses in
+                try await requests.write([1])
+                #expect(try await responses.next() == [1])
+                try channel.update(stranger)
+                try await call(channel)
+                try await requests.write([2])
+                #expect(try await responses.next() == [2])
+            }
+        }
+    }
+
+    @Test func whatCannotBeUsedLeavesWhatWasThere() async throws {
+        let (server, client) = (try Self.server(), try Self.client(nil))
+        let mismatched = ServerSecurity.tls(certificateChain: try Self.pem("server.pem"), privateKey: try Self.pem("client.key"))
+        let cut = ServerSecurity.tls(
+            certificateChain: Array(try Self.pem("server.pem").prefix(200)), privateKey: try Self.pem("server.key"))
+        let authenticating = try Self.server(authority: "authority.pem")
+        let pair = ChannelSecurity.tls(
+            authority: try Self.pem("authority.pem"), clientCertificateChain: try Self.pem("client.pem"),
+            clientKey: try Self.pem("server.key"))
+        try await withPeers([echo], server: { $0.security = server }, channel: { $0.security = client }) { channel, server in
+            for bad in [mismatched, cut, authenticating, .plaintext] {
+                let error = await rpcError { try server.update(bad) }
+                #expect(error?.code == .invalidArgument)
+            }
+            let error = await rpcError { try channel.update(pair) }
+            #expect(error?.code == .invalidArgument)
+            _ = try await channel.unary("/test.Test/Echo", [], options: CallOptions(timeout: .seconds(30)))
+        }
+    }
+
     @Test func whatIsNotPEMIsRefused() async throws {
         let queue = CompletionQueue()
         let bad: [ServerSecurity] = [

@@ -15,7 +15,8 @@ import Testing
 
     /// Serves a stream that answers each message with itself, by lanes of its first byte (0: no lane), and runs `body` as its client.
     private func withStream(
-        limit: Int, respond: @escaping @Sendable ([UInt8]) async -> [UInt8], _ body: (RequestWriter, ResponseStream) async throws -> Void
+        limit: Int, maximumResponseBytes: Int = .max, respond: @escaping @Sendable ([UInt8]) async -> [UInt8],
+        _ body: (RequestWriter, ResponseStream) async throws -> Void
     ) async throws {
         let queue = CompletionQueue(name: "lanes")
         let service = Service(
@@ -26,7 +27,9 @@ import Testing
                         requests, responses, limit: limit, decode: { $0 }, lane: { $0[0] == 0 ? nil : "\($0[0])" }, respond: respond)
                 }
             ])
-        let server = try Server(Server.Configuration(address: "127.0.0.1:0"), services: [service], queue: queue)
+        var configuration = Server.Configuration(address: "127.0.0.1:0")
+        configuration.maximumResponseBytes = maximumResponseBytes
+        let server = try Server(configuration, services: [service], queue: queue)
         let running = Task { await server.run() }
         let channel = try Channel("127.0.0.1:\(server.port)", queue: queue)
         let result: Result<Void, any Error>
@@ -81,6 +84,23 @@ import Testing
             #expect(Set(answers.map { $0[1] }).count == 200)
         }
         #expect(gauge.most <= 4 && gauge.most >= 1)
+    }
+
+    @Test func anAnswerThatCannotBeWrittenEndsTheStream() async throws {
+        // More messages than places: the reader waits for one when the write fails.
+        await #expect(throws: RPCError.self) {
+            try await withStream(limit: 1, maximumResponseBytes: 10) { message in
+                [UInt8](repeating: 0, count: message.count + 10)
+            } _: { writer, responses async throws in
+                for number in UInt8(1)...3 { try await writer.write([number]) }
+                do {
+                    while try await responses.next() != nil {}
+                } catch {
+                    #expect(error.code == .resourceExhausted)
+                    throw error
+                }
+            }
+        }
     }
 
     @Test func aClientThatLeavesEndsTheWork() async throws {

@@ -121,6 +121,9 @@ void cgrpc_arguments_destroy(cgrpc_arguments *arguments);
 cgrpc_server *cgrpc_server_create(cgrpc_queue *queue, const cgrpc_arguments *arguments);
 /// Binds and listens. Returns the port (1 for a unix socket), or 0 with the core's reason, cut to `reason_capacity`, as a C string.
 int32_t cgrpc_server_bind(cgrpc_server *server, const char *address, const cgrpc_tls *tls, char *reason, size_t reason_capacity);
+/// Handshakes that begin from now on use these. From any thread; for a server that was bound with TLS, and whether clients are asked for certificates stays
+/// as it was. What the core cannot use it leaves aside (`cgrpc_tls_check` tells before), and goes on with what it had.
+void cgrpc_server_update_tls(cgrpc_server *server, const cgrpc_tls *tls);
 /// Whether some process accepts connections on the unix socket at `path`. The core would take its place without a word.
 bool cgrpc_unix_socket_is_served(const char *path);
 /// Before the start. `path` is "/package.Service/Method". With `reads_request` the first message comes with the accepted
@@ -148,6 +151,8 @@ char *cgrpc_call_peer(cgrpc_call *call);
 void cgrpc_string_destroy(char *string);
 /// Visits the names of an authenticated peer.
 void cgrpc_call_peer_identities(cgrpc_call *call, void *context, void (*visit)(void *context, const char *name, size_t count));
+/// Frees what the client sent beside its messages: a stream may live for hours.
+void cgrpc_call_forget_request_metadata(cgrpc_call *call);
 /// → `CGRPC_CALL_CLOSED`.
 bool cgrpc_call_watch_close(cgrpc_call *call);
 /// At `CGRPC_CALL_CLOSED`: whether it was cancelled, broken or out of time.
@@ -161,6 +166,9 @@ bool cgrpc_call_send_status(
 /// `tls` NULL: plaintext. NULL: the core refused.
 cgrpc_channel *cgrpc_channel_create(const char *target, const cgrpc_arguments *arguments, const cgrpc_tls *tls);
 void cgrpc_channel_destroy(cgrpc_channel *channel);
+/// Whether all parts that are there can be read to their end, and certificate and key belong together; else what is wrong, cut to `reason_capacity`, as a
+/// C string. The core itself finds out at a handshake only.
+bool cgrpc_tls_check(const cgrpc_tls *tls, char *reason, size_t reason_capacity);
 
 /// `timeout` in nanoseconds. NULL: the core refused.
 cgrpc_call *cgrpc_channel_call(
@@ -189,6 +197,8 @@ cgrpc_metadata_pair cgrpc_call_metadata(const cgrpc_call *call, cgrpc_metadata_s
 bool cgrpc_call_receive(cgrpc_call *call);
 /// A server's first one sends the initial metadata too. → `CGRPC_MESSAGE_SENT`.
 bool cgrpc_call_send(cgrpc_call *call, cgrpc_bytes message);
+/// At `CGRPC_MESSAGE_SENT`: frees the message.
+void cgrpc_call_forget_sent(cgrpc_call *call);
 /// Bytes of the message received and not yet taken; -1: none, the stream is over.
 int64_t cgrpc_call_message_size(const cgrpc_call *call);
 /// Copies the message received to `destination`, which has room for it, and frees it.

@@ -27,29 +27,32 @@ public struct TraceExporter: ServiceLifecycle.Service {
     /// - Returns: nil where no collector is named.
     /// - Throws: ``SettingsError`` or `RPCError` where a setting is at fault.
     public static func configured(
-        _ settings: Settings, service: String, registry: MetricsRegistry, logger: Logger
+        _ settings: Settings, service: String, security: TransportSecurity, registry: MetricsRegistry, logger: Logger
     ) throws -> (tracer: Tracer, exporter: TraceExporter)? {
         guard let address = settings.string("otlp") else { return nil }
         let ratio = try settings.number("trace-ratio", in: 0...1) ?? 0.01
         let tracer = Tracer(ratio: ratio)
         let exporter = try TraceExporter(
-            tracer, address: address, pause: try settings.milliseconds("trace-pause-ms", default: .seconds(1)), service: service,
-            registry: registry, logger: logger)
+            tracer, address: address, security: security, pause: try settings.milliseconds("trace-pause-ms", default: .seconds(1)),
+            service: service, registry: registry, logger: logger)
         return (tracer, exporter)
     }
 
     /// An exporter to a collector's address.
     ///
-    /// - Parameter pause: How long a batch waits for more spans.
-    /// - Throws: `RPCError` where the address is none.
+    /// - Parameters:
+    ///   - security: How a collector at a `tls:` address is spoken to.
+    ///   - pause: How long a batch waits for more spans.
+    /// - Throws: `RPCError` where the address is none, or the certificates cannot be used.
     public init(
-        _ tracer: Tracer, address: String, pause: Duration, service: String, registry: MetricsRegistry, logger: Logger
+        _ tracer: Tracer, address: String, security: TransportSecurity = .plaintext, pause: Duration, service: String,
+        registry: MetricsRegistry, logger: Logger
     ) throws(RPCError) {
         self.tracer = tracer
         self.pause = pause
         self.logger = logger
         queue = CompletionQueue(name: "traces")
-        channel = try Channel(address, queue: queue)
+        channel = try security.channel(address, queue: queue)
         collector = TraceCollector(
             channel: channel,
             resource: [
