@@ -52,7 +52,7 @@ def shared(models):
 
 
 # Where the answer itself is looked at, a busy machine may take its time.
-PATIENT = ("--chitchat-timeout-ms", "5000")
+PATIENT = ("--chitchat-timeout-ms", "5000", "--recognition-timeout-ms", "9000")
 
 
 def serving(intent_server, redis, address, *more):

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 import yaml
-from conftest import ROOT, Client
+from conftest import ROOT, Client, orchestrator
 
 FOLDER = ROOT / "Deploy" / "domains" / "ecommerce" / "conversations"
 SOURCES = {"template": 1, "rule": 2, "chitchat": 3, "fallback": 4, "handoff": 5}
@@ -76,7 +76,7 @@ class Customers:
 
     def send(self, user, turn):
         seq, text = self.sent[user]
-        response = self.client.reply(f"{self.run}-{user}", text, seq)
+        response = self.client.call("kefu.dialogue.v1.Dialogue/Reply", timeout=60, uid=f"{self.run}-{user}", query=text, seq=seq)
         wrong = differences(response, turn)
         heard = f"{response.recognition.intent} {response.recognition.confidence:.2f} {[(s.name, s.value) for s in response.recognition.slots]}"
         return [f"{text} → {response.reply} [{heard}]: {problem}" for problem in wrong]
@@ -90,6 +90,16 @@ class Customers:
             with concurrent.futures.ThreadPoolExecutor() as pool:
                 return sum(pool.map(self.say, turn["at_once"]), [])
         return self.say(turn)
+
+
+@pytest.fixture(scope="module")
+def orchestrators(intent_server, redis):
+    """What is said counts here, not how soon: on a busy machine recognition takes its time."""
+    patience = ("--recognition-timeout-ms", "50000", "--turn-timeout-ms", "55000")
+    servers = [orchestrator(intent_server.address, f"unix://{redis.socket}", *patience) for _ in range(2)]
+    yield servers
+    for server in servers:
+        assert server.stop() == 0
 
 
 @pytest.mark.parametrize("conversation", list(conversations()))

@@ -23,6 +23,13 @@ def read_until(terminal, word, seconds):
     return text
 
 
+def test_the_demo_without_tensorflow_says_where_small_talk_comes_from():
+    environment = {**os.environ, "KEFU_CHITCHAT_PYTHON": "/nowhere/python"}
+    demo = subprocess.run(["bash", "Deploy/demo/run"], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "TensorFlow is not installed: small talk comes from templates." in demo.stdout and "The demo is over." in demo.stdout
+
+
 def processes_of(session):
     listed = subprocess.run(["ps", "-o", "pid=,args=", "--sid", str(session)], capture_output=True, text=True).stdout
     return [line for line in listed.splitlines() if re.search(r"redis-server|intent-server|dialogue-orchestrator", line)]

@@ -45,7 +45,8 @@ def test_the_shipped_domain_is_well_formed():
     ("slots.yaml", "    type: code", "    type: number"), ("slots.yaml", "normalizer: attribute", "normalizer: other"),
     ("slots.yaml", "    label: 订单号\n", ""), ("flows.yaml", "title: 查询订单状态", "titel: 查询订单状态"),
     ("flows.yaml", "          ask: order_id", "          asks: order_id"), ("rules.yaml", "    then: hand_off", "    then: handoff"),
-    ("rules.yaml", "hours: '22:00-08:00'", "hours: night"), ("rules.yaml", "times: 2", "times: 0"), ("replies.yaml", "  back_to:\n", "  backto:\n"),
+    ("rules.yaml", "    then: not_understood\n", "    then: answer\n"), ("rules.yaml", "    then: not_understood\n", "    then: not_understood\n    reply: [嗯]\n"),
+    ("slots.yaml", "    several: true", "    several: sometimes"), ("rules.yaml", "hours: '22:00-08:00'", "hours: night"), ("rules.yaml", "times: 2", "times: 0"), ("replies.yaml", "  back_to:\n", "  backto:\n"),
     ("replies.yaml", "  thanks:\n    - 不客气，能帮到您我很开心～\n", "  thanks: {}\n  x:\n    - 不客气，能帮到您我很开心～\n"),
     ("conversations/flows.yaml", "heard: order_status,", "hears: order_status,"), ("conversations/sessions.yaml", "resend: true", "resent: true"),
 ])
