@@ -4,7 +4,7 @@
     ~/.cache/kefu/venv/bin/python Benchmarks/serving.py
 
 Prints four comparisons, each within this run:
-1. one length: answers/s of a saturated server beside a bare Python loop on the same file, threads and batch size;
+1. one length: answers/s of a saturated server beside a bare loop over CTorch on the same file, threads, precision and batch size;
 2. the same server at 70 % of that: p99 beside the time of a full batch;
 3. lengths of 4 to 64 mixed: answers/s beside the padding-free ideal (each length alone in the bare loop);
 4. twice the capacity, a fifth of it INTERACTIVE: its p99 beside its p99 alone, and the share of the capacity that is answered in time.
@@ -20,29 +20,21 @@ import sys
 import time
 import urllib.request
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-import torch  # noqa: E402
+from bare import BareModel
 
 
-def bare(model: torch.jit.ScriptModule, rows: int, length: int, seconds: float) -> float:
+def bare(model: BareModel, rows: int, length: int, seconds: float) -> float:
     """Rows/s of a loop over one batch shape."""
-    ids = torch.full((rows, length), 100, dtype=torch.int64)
-    mask = torch.ones_like(ids)
-    with torch.inference_mode():
-        model(ids, mask)
-        passes, began = 0, time.perf_counter()
-        while time.perf_counter() - began < seconds:
-            model(ids, mask)
-            passes += 1
-        return rows * passes / (time.perf_counter() - began)
+    times = model.seconds(rows, length, seconds)
+    return rows * len(times) / sum(times)
 
 
 class Server:
     """A running intent-server."""
 
-    def __init__(self, binary: str, models: str, model: str, threads: int, padding: float) -> None:
+    def __init__(self, binary: str, models: str, model: str, threads: int, padding: float, precision: str) -> None:
         self.process = subprocess.Popen(
-            [binary, "serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--models", models, "--default-model", model, "--threads", str(threads), "--padding-share", str(padding)],
+            [binary, "serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--models", models, "--default-model", model, "--threads", str(threads), "--padding-share", str(padding), "--precision", precision],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True)
         line = self.process.stdout.readline()
         self.grpc, self.http = re.search(r"grpc=(\S+) http=(\S+)", line).groups()
@@ -94,21 +86,19 @@ def main() -> None:
     arguments.add_argument("--model", default="ecommerce")
     arguments.add_argument("--threads", type=int, default=max(1, os.cpu_count() // 2), help="of the model; the other cores are for the rest of the server and the client")
     arguments.add_argument("--padding-share", type=float, default=0.15)
+    arguments.add_argument("--precision", default="auto", help="as intent-server takes it")
     arguments.add_argument("--seconds", type=float, default=8)
     options = arguments.parse_args()
 
     versions = [int(p.name) for p in (pathlib.Path(options.models) / options.model).iterdir() if p.name.isdigit()]
     path = pathlib.Path(options.models) / options.model / str(max(versions)) / "model.pt"
-    torch.set_num_threads(options.threads)
-    torch._C._set_graph_executor_optimize(False)
-    torch._C._jit_set_profiling_executor(False)
-    model = torch.jit.load(str(path)).float().eval()
+    model = BareModel(str(path), options.threads, options.precision)
 
-    server = Server(options.bin, options.models, options.model, options.threads, options.padding_share)
+    server = Server(options.bin, options.models, options.model, options.threads, options.padding_share, options.precision)
     client = Client(options.client, server)
     seconds = options.seconds
     try:
-        print(f"{path}, {options.threads} threads, {time.strftime('%Y-%m-%d')}, torch {torch.__version__}")
+        print(f"{path}, {options.threads} threads, {model.precision}, padding up to {options.padding_share:.0%}, {time.strftime('%Y-%m-%d')}")
         length = 16
         guess = bare(model, 32, length, 2)
 

@@ -1,5 +1,6 @@
 // Self-contained C++20: `g++ -std=c++20 -shared -fPIC` builds it against any libtorch of the same version (see CONTRIBUTING.md).
 #include "CTorch.h"
+#include "Rewriting.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/cpu/Utils.h>
@@ -186,14 +187,13 @@ torch::Device parsed_device(const std::string &name) {
   return device;
 }
 
-bool cpu_computes_bfloat16() {
+bool cpu_has(const char *capability) {
   auto capabilities = at::cpu::get_cpu_capabilities();
-  for (const char *name : {"amx_bf16", "avx512_bf16"}) {
-    auto found = capabilities.find(name);
-    if (found != capabilities.end() && found->second.isBool() && found->second.toBool()) return true;
-  }
-  return false;
+  auto found = capabilities.find(capability);
+  return found != capabilities.end() && found->second.isBool() && found->second.toBool();
 }
+
+bool cpu_computes_bfloat16() { return cpu_has("amx_bf16") || cpu_has("avx512_bf16"); }
 
 at::ScalarType element_type(ctorch_precision precision, torch::Device device) {
   switch (precision) {
@@ -401,6 +401,12 @@ void configure_once() {
   std::call_once(once, [] {
     torch::jit::getProfilingMode() = false;
     torch::jit::setGraphExecutorOptimize(false);
+#ifdef __GLIBC__
+    // Tensors of megabytes come and go with each operator. By default malloc gives such memory back to the system at once, and each page of it is a fault at its
+    // next use (38,000 of them in a pass of 32 x 64 tokens).
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, 256 << 20);
+#endif
   });
 }
 
@@ -470,6 +476,14 @@ bool ctorch_cpu_supports(ctorch_precision precision) {
   return code == CTORCH_OK;
 }
 
+bool ctorch_cpu_prefers_bfloat16(void) {
+  bool prefers = false;
+  char *message = nullptr;
+  guarded(&message, CTORCH_FAILED, [&] { prefers = cpu_has("amx_bf16"); });
+  free(message);
+  return prefers;
+}
+
 ctorch_code ctorch_module_load(const char *path, const char *device, ctorch_precision precision, int32_t inputs, int32_t outputs,
                                ctorch_module **module, char **message) {
   *module = nullptr;
@@ -494,10 +508,12 @@ ctorch_code ctorch_module_load(const char *path, const char *device, ctorch_prec
       check_signature(*loaded, file);
       loaded->writes_inputs = writes_inputs(loaded->module);
       torch::NoGradGuard no_gradient;
-      Conversion conversion(type);
+      const bool on_cpu = loaded->device.is_cpu();
+      Conversion conversion(on_cpu ? torch::kFloat32 : type);
       conversion.convert(loaded->module._ivalue());
       loaded->bytes = conversion.bytes();
       loaded->module = frozen(loaded->module);
+      if (on_cpu) loaded->bytes -= rewrite(*loaded->module.get_method("forward").graph(), type == torch::kBFloat16);
     });
     if (!loaded->device.is_cpu()) give_back_memory(loaded->device);
 #ifdef __GLIBC__

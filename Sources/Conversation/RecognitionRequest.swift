@@ -81,6 +81,8 @@ public struct ModelDescription: Sendable, Hashable {
     public var isDefault: Bool
     /// Where it runs: `cpu`, `cuda:0`.
     public var device: String
+    /// What it computes in: `float32`, `bfloat16`, `float16`.
+    public var precision: String
     /// The intents it tells apart.
     public var intents: [String]
     /// Its slot labels.
@@ -92,14 +94,15 @@ public struct ModelDescription: Sendable, Hashable {
 
     /// A model by its parts.
     public init(
-        name: String, version: String, state: State, isDefault: Bool, device: String, intents: [String], slotLabels: [String],
-        memoryBytes: UInt64, sha256: String
+        name: String, version: String, state: State, isDefault: Bool, device: String, precision: String, intents: [String],
+        slotLabels: [String], memoryBytes: UInt64, sha256: String
     ) {
         self.name = name
         self.version = version
         self.state = state
         self.isDefault = isDefault
         self.device = device
+        self.precision = precision
         self.intents = intents
         self.slotLabels = slotLabels
         self.memoryBytes = memoryBytes

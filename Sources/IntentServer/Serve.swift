@@ -41,7 +41,10 @@ struct Serve: AsyncParsableCommand {
     var device: String?
     @Option(
         help:
-            "What models compute in: float32, bfloat16 (GPUs, and CPUs that have it) or float16 (GPUs). (default: float32 on cpu, float16 on cuda)"
+            """
+            What models compute in: auto, float32, bfloat16 (GPUs, and CPUs with AMX-BF16 or AVX512-BF16) or float16 (GPUs). auto: bfloat16 on a cpu with \
+            AMX-BF16, float32 on others, float16 on cuda. (default: auto)
+            """
     )
     var precision: String?
     @Option(help: "What this process may allocate of each GPU's memory, above 0 and at most 1. (default: all)")
@@ -85,7 +88,7 @@ struct Serve: AsyncParsableCommand {
         let options = TorchOptions(
             device: device,
             precision: try settings.choice(
-                "precision", default: TorchOptions.defaultPrecision(on: device), TorchOptions.Precision.allCases.map { ($0.rawValue, $0) }),
+                "precision", default: nil, [("auto", nil)] + TorchOptions.Precision.allCases.map { ($0.rawValue, $0) }),
             workers: workers, threads: threads, gpuMemoryShare: try settings.number("gpu-memory-share", in: 0...1))
         if !isGPU { try ModelLoader.checkThreads(workers: workers, threads: threads, cores: cores) }
         let timeout = try settings.milliseconds("timeout-ms", default: .seconds(10))

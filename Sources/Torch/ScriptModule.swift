@@ -4,13 +4,17 @@ internal import CTorch
 public enum Precision: String, Sendable, Hashable, CaseIterable {
     /// 32-bit floating point.
     case float32
-    /// 16-bit "brain" floating point, with 8 bits of precision: on GPUs, and on CPUs with AMX-BF16 or AVX512-BF16. Results are still `Float`.
+    /// 16-bit "brain" floating point, with 8 bits of precision: on GPUs, and on CPUs with AMX-BF16 or AVX512-BF16. On a CPU the products of linear layers are
+    /// computed in it, with 32-bit sums; all else stays in 32 bits. Results are still `Float`.
     case bfloat16
     /// 16-bit floating point: on GPUs only. Results are still `Float`.
     case float16
 
     /// Whether the CPU of this machine computes in this precision.
     public var isSupportedOnCPU: Bool { ctorch_cpu_supports(code) }
+
+    /// What the CPU of this machine computes fastest in: ``bfloat16`` where it has a matrix unit for that (AMX-BF16), else ``float32``.
+    public static var fastestOnCPU: Precision { ctorch_cpu_prefers_bfloat16() ? .bfloat16 : .float32 }
 
     var code: ctorch_precision {
         switch self {
@@ -51,8 +55,8 @@ public final class ScriptModule {
 
     /// Loads a model.
     ///
-    /// Floating-point parameters and buffers are converted to `precision`. Constants inside the model's code are not: a model to run in
-    /// bfloat16 must not mix in tensors of another floating-point type.
+    /// Floating-point parameters and buffers are converted to `precision`. Constants inside the model's code are not: a model to run in 16 bits on a GPU must
+    /// not mix in tensors of another floating-point type. On a CPU a model that cannot be frozen, such as one that writes its own attributes, stays in 32 bits.
     /// - Parameters:
     ///   - path: a file as `torch.jit.save` writes it.
     ///   - device: `cpu`, or `cuda` or `cuda:N` where libtorch was built with CUDA.

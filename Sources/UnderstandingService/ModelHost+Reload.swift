@@ -167,7 +167,7 @@ extension ModelHost {
                 logger.info(
                     "model is ready",
                     metadata: [
-                        "model": "\(version)", "took": "\(began.duration(to: .now))",
+                        "model": "\(version)", "precision": "\(loader.precision)", "took": "\(began.duration(to: .now))",
                         "largest batch": "\(times.last.map { "\($0.rows) x \($0.length) in \($0.median)" } ?? "")",
                     ])
             } catch {

@@ -132,7 +132,8 @@ public final class ModelHost: Sendable {
         let manifest = entry.bundle?.manifest
         return ModelDescription(
             name: version.name, version: "\(version.number)", state: entry.state, isDefault: isDefault, device: loader.device,
-            intents: manifest?.intents ?? [], slotLabels: manifest?.slotLabels.names ?? [], memoryBytes: entry.model?.memoryBytes ?? 0,
+            precision: loader.precision, intents: manifest?.intents ?? [], slotLabels: manifest?.slotLabels.names ?? [],
+            memoryBytes: entry.model?.memoryBytes ?? 0,
             sha256: manifest?.files["model.pt"]?.sha256 ?? "")
     }
 }

@@ -27,12 +27,17 @@ public struct ModelLoader: Sendable {
     public var load: @Sendable (_ bundle: ModelBundle) async throws -> LoadedModel
     /// Where models run: `cpu`, `cuda:0`.
     public var device: String
+    /// What models compute in: `float32`, `bfloat16`, `float16`.
+    public var precision: String
     /// The most utterances of one forward pass, up to which a model is warmed.
     public var batchSize: Int
 
     /// A loader by its parts.
-    public init(device: String, batchSize: Int, load: @escaping @Sendable (_ bundle: ModelBundle) async throws -> LoadedModel) {
+    public init(
+        device: String, precision: String, batchSize: Int, load: @escaping @Sendable (_ bundle: ModelBundle) async throws -> LoadedModel
+    ) {
         self.device = device
+        self.precision = precision
         self.batchSize = batchSize
         self.load = load
     }
@@ -50,7 +55,7 @@ public struct ModelLoader: Sendable {
         observe: (@Sendable (_ model: String) -> @Sendable (BatchEvent) -> Void)? = nil
     ) throws -> ModelLoader {
         try options.prepare()
-        return ModelLoader(device: options.device, batchSize: configuration.batchSize) { bundle in
+        return ModelLoader(device: options.device, precision: options.precision.rawValue, batchSize: configuration.batchSize) { bundle in
             if TorchOptions.isGPU(options.device) { try await checkTables(of: bundle) }
             var instances: [ModelInstance] = []
             do {

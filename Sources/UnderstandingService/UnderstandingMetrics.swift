@@ -68,6 +68,12 @@ public final class UnderstandingMetrics: Sendable {
                 }
             }
         }
+        registry.collect(Self.prefix + "model_info", "1 for each version, with where it runs and what it computes in.", .gauge) {
+            host.descriptions.map { model in
+                MetricSample(
+                    ["model", model.name, "version", model.version, "device", model.device, "precision", model.precision], value: 1)
+            }
+        }
         registry.collect(Self.prefix + "model_memory_bytes", "Memory of a model's parameters, all instances together.", .gauge) {
             host.descriptions.map { MetricSample(["model", $0.name, "version", $0.version], value: Double($0.memoryBytes)) }
         }

@@ -227,6 +227,7 @@ private func wire(_ model: ModelDescription, _ arena: inout Arena) -> Kefu__Unde
     message.state = wire(model.state)
     message.is_default = model.isDefault ? 1 : 0
     message.device = arena.text(model.device)
+    message.precision = arena.text(model.precision)
     message.n_intents = model.intents.count
     message.intents = arena.texts(model.intents)
     message.n_slot_labels = model.slotLabels.count
@@ -240,6 +241,7 @@ private func model(_ message: Kefu__Understanding__V1__Model) throws(Conversatio
     ModelDescription(
         name: try text(message.name, "model.name"), version: try text(message.version, "model.version"), state: state(message.state),
         isDefault: message.is_default != 0, device: try text(message.device, "model.device"),
+        precision: try text(message.precision, "model.precision"),
         intents: try texts(message.intents, message.n_intents, "model.intents"),
         slotLabels: try texts(message.slot_labels, message.n_slot_labels, "model.slot_labels"), memoryBytes: message.memory_bytes,
         sha256: try text(message.sha256, "model.sha256"))

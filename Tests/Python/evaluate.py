@@ -1,6 +1,6 @@
 """Measures a model through the running intent-server on an annotated file: what `make evaluate` prints.
 
-    python Tests/Python/evaluate.py [--models FOLDER] [--model NAME] [--schema auto] [FILE]
+    python Tests/Python/evaluate.py [--models FOLDER] [--model NAME] [--schema auto] [--precision bfloat16] [FILE]
 """
 
 import argparse
@@ -39,19 +39,20 @@ def understood(client, texts, model=""):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--model", action="append", help="a model's name; repeatable (default: ecommerce, ecommerce-light)")
+    arguments.add_argument("--precision", default="auto", help="what the models compute in, as intent-server takes it (default: auto)")
     arguments.add_argument("file", nargs="?", type=pathlib.Path, default=ROOT / "Training" / "data" / "dev.tsv")
     arguments.add_argument("--models", type=pathlib.Path, default=ROOT / "Deploy" / "models", help="the folder of the bundles")
     arguments.add_argument("--schema", default=str(ROOT / "Training" / "schema.yaml"), help="a YAML file, or auto: no check of the annotation")
     options = arguments.parse_args()
     schema = None if options.schema == "auto" else Schema.read(pathlib.Path(options.schema))
     examples = read_file(options.file, schema).examples
-    server = Process("intent-server", "serve", "--listen", "127.0.0.1:0", "--models", options.models)
+    server = Process("intent-server", "serve", "--listen", "127.0.0.1:0", "--models", options.models, "--precision", options.precision)
     try:
         for model in options.model or ["ecommerce", "ecommerce-light"]:
             answers = understood(Client(server.address), [example.text for example in examples], model)
             intents = [answer.intents[0].name for answer in answers]
             spans = [[Span(slot.start, slot.end, slot.name) for slot in answer.slots] for answer in answers]
-            print(f"\n{answers[0].model} through intent-server, {options.file.name}")
+            print(f"\n{answers[0].model} through intent-server, {options.file.name}, precision {options.precision}")
             print(describe(measure(examples, intents, spans)))
             apart = out_of_scope(examples, intents, "chitchat")
             if apart.recall is not None:

@@ -55,6 +55,8 @@ def test_the_models_and_the_process_are_told_of(intent_server, understanding):
     model = next(model for model in models if model.name == "ecommerce")
     own = dict(model="ecommerce", version=model.version)
     assert metrics.sum(PREFIX + "model_memory_bytes", **own) == model.memory_bytes
+    assert model.precision in ("float32", "bfloat16")
+    assert metrics.sum(PREFIX + "model_info", device="cpu", precision=model.precision, **own) == 1
     assert metrics.sum(PREFIX + "model_state", state="ready", **own) == 1
     assert metrics.sum(PREFIX + "model_state") == len(models)
     assert len([name for name, _, _ in metrics.samples if name == PREFIX + "queue_depth"]) == 3 * len(models)

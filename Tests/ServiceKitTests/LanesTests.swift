@@ -93,7 +93,7 @@ import Testing
                 [UInt8](repeating: 0, count: message.count + 10)
             } _: { writer, responses async throws in
                 for number in UInt8(1)...3 { try await writer.write([number]) }
-                do {
+                do throws(RPCError) {
                     while try await responses.next() != nil {}
                 } catch {
                     #expect(error.code == .resourceExhausted)

@@ -26,10 +26,15 @@ enum Fixture {
     }
 
     /// All cases.
-    static let cases: [Case] = {
-        guard let data = FileManager.default.contents(atPath: path("expected.json")) else { return [] }
+    static let cases = read("expected.json")
+
+    /// The same inputs, and what Python's torch gives for them with `wide.pt`.
+    static let wideCases = read("expected-wide.json")
+
+    private static func read(_ name: String) -> [Case] {
+        guard let data = FileManager.default.contents(atPath: path(name)) else { return [] }
         return (try? JSONDecoder().decode([Case].self, from: data)) ?? []
-    }()
+    }
 
     /// The paths of one model in its four forms: scripted and traced, stored as float32 and as float16.
     static let forms = ["bert-gru-scripted.pt", "bert-gru-scripted-float16.pt", "bert-gru-traced.pt", "bert-gru-traced-float16.pt"]

@@ -68,7 +68,7 @@ final class FakeLoader: Sendable {
     }
 
     var loader: ModelLoader {
-        ModelLoader(device: "cpu", batchSize: 2) { [self] bundle in
+        ModelLoader(device: "cpu", precision: "float32", batchSize: 2) { [self] bundle in
             await withCheckedContinuation { continuation in
                 let (goesOn, watchers) = state.withLock { state in
                     guard state.isHeld else { return (true, [CheckedContinuation<Void, Never>]()) }

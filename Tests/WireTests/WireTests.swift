@@ -153,7 +153,8 @@ private func exampleReply() throws -> Reply {
     @Test(arguments: [ModelDescription.State.loading, .warming, .ready, .draining, .failed])
     func modelsSurviveTheWire(_ state: ModelDescription.State) throws {
         let model = ModelDescription(
-            name: "ecommerce", version: "1", state: state, isDefault: true, device: "cpu", intents: ["a", "b"], slotLabels: ["O"],
+            name: "ecommerce", version: "1", state: state, isDefault: true, device: "cpu", precision: "bfloat16", intents: ["a", "b"],
+            slotLabels: ["O"],
             memoryBytes: 1 << 33, sha256: "00ff")
         #expect(try UnderstandingCodec.listModelsResponse(decoding: UnderstandingCodec.listModelsResponse([model])) == [model])
         #expect(try UnderstandingCodec.listModelsResponse(decoding: UnderstandingCodec.listModelsResponse([])).isEmpty)

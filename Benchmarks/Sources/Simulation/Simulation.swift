@@ -58,6 +58,8 @@ struct Simulation: ParsableCommand {
     var jitter = 0.0
     @Option(help: "The share of the best throughput that a batch must reach before it takes no more rows.")
     var efficiency = BatchQueue.Limits().efficiency
+    @Option(help: "In the last table: the greatest share of padding.")
+    var paddingShare = BatchQueue.Limits().paddingShare
     @Flag(help: "Search for the parameters that come nearest to the reported test, and print the best.")
     var fit = false
     @Option(help: "Print how many replicas so many users need, such as 1000,3000,5000,8000; needs --times of one replica.")
@@ -123,17 +125,17 @@ struct Simulation: ParsableCommand {
         }
         print("\nWhat an overload does to INTERACTIVE: alone at two fifths of the capacity, and as a fifth of twice the capacity\n")
         print(Self.head)
-        for (name, size, padding) in [("8 rows", 8, 0.15), ("32 rows", 32, 0.15), ("32 rows, padding 50 %", 32, 0.5)] {
+        for (name, size, padding) in [("8 rows", 8, paddingShare), ("32 rows", 32, paddingShare), ("32 rows, padding 50 %", 32, 0.5)] {
             func open(_ rate: Double, _ shares: [(priority: Priority, share: Double)]) -> Scenario {
                 Scenario(callers: .poisson(rate), shares: shares, deadline: deadline, seconds: seconds, seed: seed)
             }
-            let full = row("\(name): saturated", open(1.5 * capacity, [(.standard, 1)]), queue(size, cost, padding: padding)).goodput
-            let alone = row("\(name): 0.4", open(0.4 * full, [(.interactive, 1)]), queue(size, cost, padding: padding))
+            let full = row("\(name): saturated", open(1.5 * capacity, [(.standard, 1)]), queue(size, cost, padding: padding))
+            let alone = row("\(name): 0.4", open(0.4 * full.goodput, [(.interactive, 1)]), queue(size, cost, padding: padding))
             let mixed = row(
-                "\(name): 2.0", open(2 * full, [(.interactive, 0.2), (.standard, 0.8)]), queue(size, cost, padding: padding))
+                "\(name): 2.0", open(2 * full.goodput, [(.interactive, 0.2), (.standard, 0.8)]), queue(size, cost, padding: padding))
             let tails = [mixed, alone].map { $0.classes[Priority.interactive.rawValue].percentile(0.99) }
-            let ratios = (round(tails[0] / tails[1], 2), round(mixed.goodput / full, 2))
-            print("\(name): TP99 \(ratios.0) of that alone; goodput \(ratios.1) of the capacity\n")
+            let ratios = (round(tails[0] / tails[1], 2), round(mixed.tokenGoodput / full.tokenGoodput, 2))
+            print("\(name): TP99 \(ratios.0) of that alone; goodput \(ratios.1) of the capacity, in tokens\n")
         }
 
         let took = (clock.now - start) / .seconds(1)

@@ -35,6 +35,8 @@ struct Outcome {
     var latencies: [Double] = []
     var refused = 0
     var late = 0
+    /// Of those that were answered in time.
+    var tokens = 0
 
     var sent: Int { latencies.count + refused }
     /// Refused, dropped or answered after the deadline, as a share of what was sent.
@@ -59,6 +61,8 @@ struct Run {
     var seconds = 0.0
     var padding: Double { computedTokens == 0 ? 0 : 1 - Double(tokens) / Double(computedTokens) }
     var meanBatch: Double { batches == 0 ? 0 : Double(rows) / Double(batches) }
+    /// Tokens answered in time a second. Long requests are refused before short ones, so that requests of two mixes do not compare.
+    var tokenGoodput: Double { Double(classes.reduce(0) { $0 + $1.tokens }) / seconds }
     /// Answers in time a second.
     var goodput: Double { Double(classes.reduce(0) { $0 + $1.latencies.count - $1.late }) / seconds }
 }
@@ -181,7 +185,11 @@ func simulate<P: Policy>(_ scenario: Scenario, _ policy: P, _ cost: CostModel) -
                 }
                 if request.sent >= begin {
                     run.classes[request.priority.rawValue].latencies.append(latency)
-                    if latency > scenario.deadline + 1e-9 { run.classes[request.priority.rawValue].late += 1 }
+                    if latency > scenario.deadline + 1e-9 {
+                        run.classes[request.priority.rawValue].late += 1
+                    } else {
+                        run.classes[request.priority.rawValue].tokens += request.length
+                    }
                 }
                 answered(event.at + scenario.base)
             }

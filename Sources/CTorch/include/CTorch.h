@@ -74,13 +74,18 @@ ctorch_code ctorch_device_check(const char *device, ctorch_precision precision, 
 /// Whether CPU forward passes may be asked for in this precision.
 bool ctorch_cpu_supports(ctorch_precision precision);
 
+/// Whether the CPU multiplies matrices in bfloat16 much faster than in float32: it has AMX-BF16.
+bool ctorch_cpu_prefers_bfloat16(void);
+
 /// Bounds what the process may allocate on each GPU to `fraction` (0 < fraction <= 1) of its memory: what is over it fails with
 /// CTORCH_OUT_OF_MEMORY. Once a process, before the first module is loaded to a GPU. CTORCH_DEVICE_UNAVAILABLE in a libtorch without CUDA.
 ctorch_code ctorch_limit_gpu_memory(double fraction, char **message);
 
 /// Loads a TorchScript file.
 ///
-/// Floating-point parameters, buffers and other tensor attributes are converted to `precision`, whatever the file stores.
+/// Floating-point parameters, buffers and other tensor attributes are converted to `precision`, whatever the file stores. On a CPU, CTORCH_BFLOAT16 is that of
+/// the products of linear layers alone, with float32 sums; all else, and layers of fewer than 64 outputs, stay float32. A module that cannot be frozen, such
+/// as one that writes its own attributes, stays float32 as a whole there.
 /// - device: "cpu", or "cuda" or "cuda:N" in a libtorch with CUDA.
 /// - inputs, outputs: how many tensors `forward` must take and return. What the file itself does not say (a module without return
 ///   annotation) is checked by `ctorch_module_forward`.
@@ -88,7 +93,7 @@ ctorch_code ctorch_limit_gpu_memory(double fraction, char **message);
 ctorch_code ctorch_module_load(const char *path, const char *device, ctorch_precision precision, int32_t inputs, int32_t outputs,
                                ctorch_module **module, char **message);
 
-/// Bytes of all parameters, buffers and other tensor attributes; a tensor that several of them share counts once.
+/// Bytes of all parameters, buffers and other tensor attributes, as converted; a tensor that several of them share counts once.
 int64_t ctorch_module_bytes(const ctorch_module *module);
 
 /// Frees a module, and gives its memory back to the system or the GPU. No forward pass of it may be under way. NULL is allowed.

@@ -63,6 +63,24 @@ class BertGRU(nn.Module):
         return self.intent(x[:, 0]), self.slots(x)
 
 
+class Wide(nn.Module):
+    """What CTorch rewrites on a CPU: a linear layer of 64 outputs, and a GRU from zeros with its weights as parameters, so large that its gates reach their ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.up = nn.Embedding(VOCABULARY, 32), nn.Linear(32, 64)
+        self.size = 24
+        self.weights = nn.ParameterList([nn.Parameter(torch.randn(72, 64)), nn.Parameter(torch.randn(72, 24)), nn.Parameter(torch.randn(72)), nn.Parameter(torch.randn(72))])
+        self.intent, self.slots = nn.Linear(24, INTENTS), nn.Linear(24, SLOTS)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.up(self.words(input_ids)) * attention_mask.unsqueeze(-1)
+        start = torch.zeros(1, x.size(0), self.size, dtype=x.dtype, device=x.device)
+        weights = [self.weights[0], self.weights[1], self.weights[2], self.weights[3]]
+        x = torch.gru(x, start, weights, True, 1, 0.0, False, False, True)[0]
+        return self.intent(x[:, 0]), self.slots(x)
+
+
 class OneOutput(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         return input_ids.float()
@@ -141,6 +159,14 @@ def main() -> None:
     (HERE / "empty.pt").write_bytes(b"")
     (HERE / "text.pt").write_text("This is no model.\n")
 
+    torch.manual_seed(21)
+    wide = torch.jit.script(Wide().eval())
+    wide.save(str(HERE / "wide.pt"))
+    write_cases(model, "expected.json")
+    write_cases(wide, "expected-wide.json")
+
+
+def write_cases(model: nn.Module, name: str) -> None:
     cases = []
     for rows, length in [(1, 1), (1, 8), (2, 5), (3, 17), (8, 16), (4, 64)]:
         ids, mask = batch(rows, length, 100 * rows + length)
@@ -150,7 +176,7 @@ def main() -> None:
             "rows": rows, "length": length, "inputIDs": ids.flatten().tolist(), "attentionMask": mask.flatten().tolist(),
             "intent": [round(x, 7) for x in intent.flatten().tolist()], "slots": [round(x, 7) for x in slots.flatten().tolist()],
         })
-    (HERE / "expected.json").write_text(json.dumps(cases, separators=(",", ":")) + "\n")
+    (HERE / name).write_text(json.dumps(cases, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

@@ -956,7 +956,7 @@ const ProtobufCMessageDescriptor kefu__understanding__v1__list_models_response__
   (ProtobufCMessageInit) kefu__understanding__v1__list_models_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor kefu__understanding__v1__model__field_descriptors[9] =
+static const ProtobufCFieldDescriptor kefu__understanding__v1__model__field_descriptors[10] =
 {
   {
     "name",
@@ -1066,6 +1066,18 @@ static const ProtobufCFieldDescriptor kefu__understanding__v1__model__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "precision",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Kefu__Understanding__V1__Model, precision),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned kefu__understanding__v1__model__field_indices_by_name[] = {
   4,   /* field[4] = device */
@@ -1073,6 +1085,7 @@ static const unsigned kefu__understanding__v1__model__field_indices_by_name[] = 
   3,   /* field[3] = is_default */
   7,   /* field[7] = memory_bytes */
   0,   /* field[0] = name */
+  9,   /* field[9] = precision */
   8,   /* field[8] = sha256 */
   6,   /* field[6] = slot_labels */
   2,   /* field[2] = state */
@@ -1081,7 +1094,7 @@ static const unsigned kefu__understanding__v1__model__field_indices_by_name[] = 
 static const ProtobufCIntRange kefu__understanding__v1__model__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 9 }
+  { 0, 10 }
 };
 const ProtobufCMessageDescriptor kefu__understanding__v1__model__descriptor =
 {
@@ -1091,7 +1104,7 @@ const ProtobufCMessageDescriptor kefu__understanding__v1__model__descriptor =
   "Kefu__Understanding__V1__Model",
   "kefu.understanding.v1",
   sizeof(Kefu__Understanding__V1__Model),
-  9,
+  10,
   kefu__understanding__v1__model__field_descriptors,
   kefu__understanding__v1__model__field_indices_by_name,
   1,  kefu__understanding__v1__model__number_ranges,

@@ -255,10 +255,14 @@ struct  Kefu__Understanding__V1__Model
    * of the TorchScript file
    */
   ProtobufCBinaryData sha256;
+  /*
+   * what it computes in: "float32", "bfloat16", "float16"
+   */
+  ProtobufCBinaryData precision;
 };
 #define KEFU__UNDERSTANDING__V1__MODEL__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&kefu__understanding__v1__model__descriptor) \
-    , {0,NULL}, {0,NULL}, KEFU__UNDERSTANDING__V1__MODEL_STATE__MODEL_STATE_UNSPECIFIED, 0, {0,NULL}, 0,NULL, 0,NULL, 0, {0,NULL} }
+    , {0,NULL}, {0,NULL}, KEFU__UNDERSTANDING__V1__MODEL_STATE__MODEL_STATE_UNSPECIFIED, 0, {0,NULL}, 0,NULL, 0,NULL, 0, {0,NULL}, {0,NULL} }
 
 
 /* Kefu__Understanding__V1__UnderstandRequest methods */
