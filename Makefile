@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: setup build demo test faults fuzz image evaluate bench load settings format lint protos clean
+.PHONY: setup build demo test faults fuzz sanitize image evaluate bench load settings format lint protos clean
 
 SWIFT_BUILD := swift build --explicit-target-dependency-import-check error
 CACHE := $(HOME)/.cache/kefu
@@ -36,6 +36,10 @@ fuzz: setup
 	@bash Tests/Fuzz/build
 	@bash Tests/Fuzz/run $(if $(RUNS),--runs $(RUNS),--seconds $(or $(SECONDS),60)) $(TARGETS)
 
+## The Swift tests under Address, Undefined Behaviour, Leak and Thread Sanitizer, each in a build of its own: KIND=address or thread, TESTS="RPCTests RedisTests".
+sanitize: setup
+	@bash .ci/sanitize $(KIND) $(TESTS)
+
 ## Builds the container images, and plays the demo's conversation in them; IMAGE_ARGUMENTS=--local where no registry of images is reached.
 image:
 	@bash Deploy/docker/test $(IMAGE_ARGUMENTS)
@@ -67,4 +71,4 @@ protos: setup
 	bash Protos/generate.sh
 
 clean:
-	rm -rf .build .build-fuzz Benchmarks/.build
+	rm -rf .build .build-address .build-fuzz .build-thread Benchmarks/.build
