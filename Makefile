@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: setup build demo test faults image evaluate bench load docs settings format lint protos clean
+.PHONY: setup build demo test faults fuzz sanitize image evaluate bench load docs settings format lint protos clean
 
 SWIFT_BUILD := swift build --explicit-target-dependency-import-check error
 CACHE := $(HOME)/.cache/kefu
@@ -30,6 +30,15 @@ test: setup
 ## Breaks each part in turn under load, and checks that no acknowledged turn is lost or doubled: some minutes. ROWS="Redis" runs the rows with that word.
 faults: build
 	@$(KEFU_PYTHON) Tests/Faults/faults.py $(ROWS)
+
+## Fuzzes every parser that meets the outside, a minute each: SECONDS=N, or RUNS=N executions; TARGETS="redis chat".
+fuzz: setup
+	@bash Tests/Fuzz/build
+	@bash Tests/Fuzz/run $(if $(RUNS),--runs $(RUNS),--seconds $(or $(SECONDS),60)) $(TARGETS)
+
+## The Swift tests under Address, Undefined Behaviour, Leak and Thread Sanitizer, each in a build of its own: KIND=address or thread, TESTS="RPCTests RedisTests".
+sanitize: setup
+	@bash .ci/sanitize $(KIND) $(TESTS)
 
 ## Builds the container images, and plays the demo's conversation in them; IMAGE_ARGUMENTS=--local where no registry of images is reached.
 image:
@@ -67,4 +76,4 @@ protos: setup
 	bash Protos/generate.sh
 
 clean:
-	rm -rf .build Benchmarks/.build
+	rm -rf .build .build-address .build-fuzz .build-thread Benchmarks/.build

@@ -1,14 +1,25 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
+/// Whether the fuzzers are built, by Tests/Fuzz/build: then our own code counts the edges that it takes, is under Address Sanitizer, and can be looked into.
+let isFuzzing = Context.environment["KEFU_FUZZ"] != nil
+let fuzzed: [SwiftSetting] =
+    isFuzzing
+    ? [
+        .unsafeFlags([
+            "-enable-testing", "-sanitize=address", "-sanitize-coverage=edge,indirect-calls,trace-cmp,inline-8bit-counters,pc-table",
+        ])
+    ] : []
+
 /// Every target is built in Swift 6 mode, and a warning is an error.
-let strict: [SwiftSetting] = [
-    .swiftLanguageMode(.v6),
-    .treatAllWarnings(as: .error),
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-]
+let strict: [SwiftSetting] =
+    [
+        .swiftLanguageMode(.v6),
+        .treatAllWarnings(as: .error),
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+    ] + fuzzed
 
 /// Warnings of our own C are errors too.
 let strictC: [CSetting] = [.treatAllWarnings(as: .error)]
@@ -173,3 +184,20 @@ let package = Package(
             swiftSettings: strict),
     ]
 )
+
+// One folder of fuzz targets: for a fuzzer, or for the tests, which read its committed corpus.
+let parsers: [Target.Dependency] = [
+    "CHiredis", "Conversation", "Dialogue", "DialogueService", "RPC", "RPCServices", "Redis", "ServiceKit", "Tokenization", "Understanding",
+    "Wire",
+]
+if isFuzzing {
+    package.targets += [
+        .target(
+            name: "FuzzTargets", dependencies: parsers, path: "Tests/Fuzz/Targets", exclude: ["CorpusTests.swift"], swiftSettings: strict),
+        .executableTarget(
+            name: "Fuzz", dependencies: ["FuzzTargets"], path: "Tests/Fuzz/Driver", swiftSettings: strict,
+            linkerSettings: [.unsafeFlags(["-sanitize=address"])]),
+    ]
+} else {
+    package.targets.append(.testTarget(name: "FuzzTests", dependencies: parsers, path: "Tests/Fuzz/Targets", swiftSettings: strict))
+}

@@ -198,6 +198,8 @@ struct Element {
     private func listed(_ names: [String]) -> String { names.map { "'\($0)'" }.joined(separator: ", ") }
 
     private func suggestion(for name: String, among known: some Sequence<String>) -> String {
+        // Nobody mistypes a text: the comparison takes the product of both lengths.
+        guard name.utf8.count <= 256 else { return "" }
         let near = known.map { (name: $0, distance: editDistance(name, $0)) }.min { ($0.distance, $0.name) < ($1.distance, $1.name) }
         guard let near, near.distance <= (name.count < 4 ? 1 : max(2, name.count / 3)) else { return "" }
         return "; did you mean '\(near.name)'?"

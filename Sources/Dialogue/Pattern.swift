@@ -30,6 +30,8 @@ struct Pattern: Sendable {
 
     /// The most instructions a pattern may become.
     static let sizeLimit = 2000
+    /// The most steps it may take to write them: what is repeated may be empty, and then never reaches the other limit.
+    fileprivate static let stepLimit = 100_000
 
     /// The pattern as it was written.
     let source: String
@@ -115,6 +117,7 @@ private struct PatternParser {
     private let text: [Unicode.Scalar]
     private var position = 0
     private var depth = 0
+    private var steps = 0
 
     init(_ source: String) { text = Array(source.unicodeScalars) }
 
@@ -141,6 +144,7 @@ private struct PatternParser {
 
     private mutating func repetition() throws(PatternError) -> Expression {
         var atom = try atom()
+        var count = 0
         while position < text.count {
             if next("*") {
                 atom = .repeated(atom, least: 0, most: nil)
@@ -158,6 +162,9 @@ private struct PatternParser {
             } else {
                 break
             }
+            // Each is a level of recursion more.
+            count += 1
+            guard count <= 8 else { throw PatternError(message: "more than 8 of *, +, ? and {} stand one behind the other") }
         }
         return atom
     }
@@ -239,8 +246,9 @@ private struct PatternParser {
         return true
     }
 
-    private func emit(_ expression: Expression, to program: inout [Pattern.Instruction]) throws(PatternError) {
-        guard program.count < Pattern.sizeLimit else {
+    private mutating func emit(_ expression: Expression, to program: inout [Pattern.Instruction]) throws(PatternError) {
+        steps += 1
+        guard program.count < Pattern.sizeLimit, steps < Pattern.stepLimit else {
             throw PatternError(message: "it is too large; fewer or smaller counts in {} are expected")
         }
         switch expression {

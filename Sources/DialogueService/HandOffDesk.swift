@@ -260,7 +260,7 @@ public struct HandOffDesk: WaitingIndex {
             session.updatedAt = max(session.updatedAt, now())
             let arguments: [RedisBytes] = [
                 RedisBytes(lease), timeToLive, token, RedisBytes(loaded.version.number),
-                try store.sealed(SessionCodec.state(session), "state", uid), RedisBytes(loaded.version.number + 1), store.schema,
+                try store.sealed(SessionCodec.state(session), "state", uid), RedisBytes(loaded.version.number &+ 1), store.schema,
             ]
             if try await words(Self.giveBackScript, uid, arguments, deadline).first != "conflict" { return }
             if Task.isCancelled { throw ConversationError(.cancelled, "the caller no longer waits") }

@@ -86,7 +86,7 @@ public struct RedisSessionStore: SessionStore {
     {
         let uid = commit.session.uid
         var fields: [RedisBytes] = [
-            "schema", schema, "id", RedisBytes(commit.session.id), "version", RedisBytes((expected?.number ?? 0) + 1),
+            "schema", schema, "id", RedisBytes(commit.session.id), "version", RedisBytes((expected?.number ?? 0) &+ 1),
             "state", try sealed(SessionCodec.state(commit.session), "state", uid), "handed_off", commit.session.handedOff ? "1" : "0",
         ]
         if let reply = commit.reply {

@@ -30,6 +30,7 @@ final class PlainConnection: Connection {
             throw RedisError(.connectionFailed, reason)
         }
         self.context = context
+        chiredis_limit_reader(context.pointee.c.reader)
         attach(context, loop)
     }
 

@@ -41,7 +41,7 @@ struct SlotMap: Equatable {
     /// A map that knows nothing.
     init() {}
 
-    /// From the reply to `CLUSTER SLOTS`; nil where it is something else or names no slot.
+    /// From the reply to `CLUSTER SLOTS`; nil where it is something else, names no slot, or names one twice.
     ///
     /// - Parameter host: The host of the node that answered: it stands where a node does not know its own address.
     init?(_ reply: RedisValue, from host: String) {
@@ -56,7 +56,10 @@ struct SlotMap: Equatable {
                 indices[shard] = index
                 shards.append(shard)
             }
-            for slot in Int(first)...Int(last) { owners[slot] = index }
+            for slot in Int(first)...Int(last) {
+                guard owners[slot] < 0 else { return nil }
+                owners[slot] = index
+            }
         }
         if shards.isEmpty { return nil }
     }

@@ -14,6 +14,7 @@ final class TLSConnection: Connection {
         _ host: String, _ port: UInt16, _ tls: RedisClient.Configuration.TLS, name: String, on loop: EventLoop, events: ConnectionEvents
     ) throws(RedisError) {
         guard let reader = redisReaderCreate() else { throw RedisError(.connectionFailed, "hiredis had no memory for a reader") }
+        chiredis_limit_reader(reader)
         self.events = events
         self.reader = reader
         var callbacks = chiredis_tls_events()

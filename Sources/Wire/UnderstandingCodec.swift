@@ -156,7 +156,15 @@ private func wire(_ intent: Intent, _ arena: inout Arena) -> Kefu__Understanding
 }
 
 private func intent(_ message: Kefu__Understanding__V1__Intent) throws(ConversationError) -> Intent {
-    Intent(name: try text(message.name, "intent.name"), confidence: message.confidence)
+    Intent(name: try text(message.name, "intent.name"), confidence: try finite(message.confidence, "intent.confidence"))
+}
+
+/// A confidence that can be compared, and written as JSON.
+private func finite(_ confidence: Float, _ field: String) throws(ConversationError) -> Float {
+    guard confidence.isFinite else {
+        throw ConversationError(.internalError, "\(field) is \(confidence); a number from 0 to 1 is expected")
+    }
+    return confidence
 }
 
 private func wire(_ slot: RecognizedSlot, _ arena: inout Arena) -> Kefu__Understanding__V1__Slot {
@@ -178,7 +186,7 @@ private func slot(_ message: Kefu__Understanding__V1__Slot) throws(ConversationE
         value: SlotValue(
             name: try text(message.name, "slot.name"), value: try text(message.value, "slot.value"),
             normalized: try text(message.normalized, "slot.normalized")), range: Int(message.start)..<Int(message.end),
-        confidence: message.confidence)
+        confidence: try finite(message.confidence, "slot.confidence"))
 }
 
 private func wire(_ route: Route) -> Kefu__Understanding__V1__Route {

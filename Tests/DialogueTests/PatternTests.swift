@@ -31,6 +31,8 @@ import Testing
         (#"\q"#, #"'\q' is not known; \d, \w and \s are"#),
         (#"a\"#, #"the last '\' escapes nothing"#), ("()", "() holds nothing"),
         ("(a{1000}){1000}", "it is too large; fewer or smaller counts in {} are expected"),
+        ("x{0}{2000}{2000}{2000}", "it is too large; fewer or smaller counts in {} are expected"),
+        ("a" + String(repeating: "+", count: 100_000), "more than 8 of *, +, ? and {} stand one behind the other"),
         ("^a", #"'^' at 1 is not needed: a slot's whole value is matched; write \^ for the sign itself"#),
     ]) func `says what is wrong`(_ pattern: String, _ message: String) throws {
         let error = try #require(throws: PatternError.self) { () throws(PatternError) in try Pattern(pattern) }

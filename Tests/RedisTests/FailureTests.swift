@@ -218,6 +218,21 @@ struct FailureTests {
         }
     }
 
+    @Test func anArrayWithoutBoundsEndsTheConnection() async throws {
+        try await TestServer.running { server in
+            var configuration = server.unix
+            configuration.commandTimeout = .seconds(30)
+            configuration.silenceTimeout = .seconds(30)
+            try await withClient(configuration) { client async throws in
+                let script: RedisBytes = "local t = {} for i = 1, tonumber(ARGV[1]) do t[i] = 1 end return t"
+                #expect(try await client.send("EVAL", script, 0, 100_000).array?.count == 100_000)
+                let error = try await failure { try await client.send("EVAL", script, 0, 1_048_577) }
+                #expect(error.code == .connectionLost)
+                #expect(try await client.send("PING") == .status("PONG"))
+            }
+        }
+    }
+
     @Test func aServerThatLoadsItsDataIsTyped() async throws {
         try await TestServer.running { server in
             try await withClient(server.unix) { client async throws in

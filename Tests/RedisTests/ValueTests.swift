@@ -92,7 +92,8 @@ import Testing
         func host(_ text: String) -> RedisValue { .bulk(Array(text.utf8)) }
         let reply = RedisValue.array([
             .array([.integer(0), .integer(99), node(host("a"), 1), node(host("b"), 2)]),
-            .array([.integer(100), .integer(16383), node(.null, 3)]),
+            .array([.integer(100), .integer(199), node(.null, 3)]),
+            .array([.integer(201), .integer(16383), node(.null, 3)]),
             .array([.integer(200), .integer(200), node(host("a"), 1), node(host("b"), 2)]),
         ])
         var map = try #require(SlotMap(reply, from: "asked"))
@@ -105,6 +106,13 @@ import Testing
         for bad in [RedisValue.null, .array([]), .array([.array([.integer(0), .integer(16384), node(host("a"), 1)])]), .integer(1)] {
             #expect(SlotMap(bad, from: "asked") == nil)
         }
+        // However many there are, no more than there are slots are looked at.
+        let everything = RedisValue.array([.integer(0), .integer(16383), node(host("a"), 1)])
+        #expect(SlotMap(.array([everything, everything]), from: "asked") == nil)
+        let many = (0..<40_000).map {
+            RedisValue.array([.integer(Int64($0 % 16384)), .integer(Int64($0 % 16384)), node(host("h\($0)"), 1)])
+        }
+        #expect(SlotMap(.array(many), from: "asked") == nil)
     }
 
     @Test func redirectionsAreRead() {

@@ -146,6 +146,13 @@ private func exampleReply() throws -> Reply {
             timing: Timing(queue: .microseconds(120), compute: .milliseconds(3), batchSize: 8, paddedLength: 24))
         let bytes = UnderstandingCodec.understandResponse(recognition, requestID: "r")
         #expect(try UnderstandingCodec.understandResponse(decoding: bytes) == .recognition(recognition, requestID: "r"))
+        for broken in [Float.nan, .infinity] {
+            var confused = recognition
+            confused.intents[0].confidence = broken
+            let bytes = UnderstandingCodec.understandResponse(confused, requestID: "r")
+            let error = #expect(throws: ConversationError.self) { try UnderstandingCodec.understandResponse(decoding: bytes) }
+            #expect(error?.message.contains("intent.confidence") ?? false)
+        }
         let failure = UnderstandingCodec.understandResponse(requestID: "r", failure: ConversationError(.notFound, "no"), code: 5)
         #expect(try UnderstandingCodec.understandResponse(decoding: failure) == .failure(requestID: "r", code: 5, message: "no"))
     }

@@ -53,3 +53,6 @@ void chiredis_tls_free(chiredis_tls *tls);
 
 /// The text of the last error of a reader ("" where there was none). Valid as long as the reader.
 const char *chiredis_reader_error(const redisReader *reader);
+
+/// Makes a reader refuse arrays of more than 1,048,576 elements as if there were no memory: hiredis makes room for as many as the server announces.
+void chiredis_limit_reader(redisReader *reader);
