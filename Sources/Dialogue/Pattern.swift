@@ -36,6 +36,8 @@ struct Pattern: Sendable {
     /// The pattern as it was written.
     let source: String
     private let program: [Instruction]
+    /// What a match can begin with; nil: it may be empty. Most texts are told from most patterns by their first scalar.
+    private let beginnings: [Class]?
 
     /// Matches everything.
     static let anything = Pattern(source: ".*", program: [.split(1, 3), .take(Class(ranges: [], negated: true)), .jump(0), .match])
@@ -43,6 +45,7 @@ struct Pattern: Sendable {
     private init(source: String, program: [Instruction]) {
         self.source = source
         self.program = program
+        beginnings = Self.beginnings(of: program)
     }
 
     /// - Throws: ``PatternError`` that says what was wrong.
@@ -50,6 +53,14 @@ struct Pattern: Sendable {
         self.source = source
         var parser = PatternParser(source)
         program = try parser.program()
+        beginnings = Self.beginnings(of: program)
+    }
+
+    private static func beginnings(of program: [Instruction]) -> [Class]? {
+        var start = States(count: program.count)
+        start.add(0, of: program)
+        if start.matched { return nil }
+        return start.list.compactMap { if case .take(let accepted) = program[$0] { accepted } else { nil } }
     }
 
     /// Whether the whole of `text` matches.
@@ -59,6 +70,9 @@ struct Pattern: Sendable {
     func occurs(in text: some Collection<Unicode.Scalar>) -> Bool { run(text, anchored: false) }
 
     private func run(_ text: some Collection<Unicode.Scalar>, anchored: Bool) -> Bool {
+        if anchored, let beginnings {
+            guard let first = text.first, beginnings.contains(where: { $0.contains(first) }) else { return false }
+        }
         var current = States(count: program.count)
         var next = States(count: program.count)
         current.add(0, of: program)
