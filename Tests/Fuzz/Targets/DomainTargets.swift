@@ -124,7 +124,7 @@ extension FuzzTarget {
         guard let kept = try? SessionCodec.session(decoding: state, uid: uid) else { fatalError("the session cannot be read again") }
         require(SessionCodec.state(kept) == state, "the session is written another way")
         let reply = Reply(
-            uid: uid, seq: seq, text: decision.text, source: decision.source, recognition: recognition.flatMap(RecognitionSummary.init),
+            uid: uid, seq: seq, text: decision.text, source: decision.source, recognition: recognition.flatMap { RecognitionSummary($0) },
             session: SessionSnapshot(decision.session, timeLeft: decision.session.timeToLive), degradedParts: decision.degradedParts)
         let sent = DialogueCodec.replyResponse(reply)
         guard case .reply(let read)? = try? DialogueCodec.replyResponse(decoding: sent) else { fatalError("the reply cannot be read") }
