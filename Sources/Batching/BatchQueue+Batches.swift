@@ -63,12 +63,12 @@ extension BatchQueue {
     /// it would in a full batch; what
     /// is left of the batch's time is on account of its head's class, for whose sake it was not full.
     private mutating func note(_ time: Duration, _ batch: Forming, _ now: Duration) {
-        let kept = exp(-((now - sharesAt) / Self.memory))
-        let unit = Self.memory * workers.count
+        let kept = exp(-((now - sharesAt).inSeconds / Self.memory.inSeconds))
+        let unit = Self.memory.inSeconds * Double(workers.count)
         let row = min(rowTime(batch.bucket), time / batch.ids.count)
         for index in shares.indices {
             let cost = index == batch.headClass ? time - row * (batch.ids.count - batch.rows[index]) : row * batch.rows[index]
-            shares[index] = kept * shares[index] + cost / unit
+            shares[index] = kept * shares[index] + cost.inSeconds / unit
         }
         sharesAt = now
     }
