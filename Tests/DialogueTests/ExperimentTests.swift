@@ -69,7 +69,7 @@ import Testing
             "name: test", "name: a test",
             "1:7: a name has 1 to 64 letters, digits, '-', '_' and '.', and this is 'a test'"
         ),
-        ("control: old", "control: odl", "3:10: unknown variant 'odl'; did you mean 'old'?"),
+        ("control: old", "control: odl", "3:10: unknown variant 'odl'; one of 'new', 'old', 'third' was expected"),
         (
             "share: 12.5", "share: 12.50001",
             "8:12: 'variants.new.share' must be a percentage from 0 to 100 with at most 4 decimals, such as 12.5, and is '12.50001'"

@@ -104,7 +104,7 @@ STATE = """id: "s-1" turns: 4 last_seq: 4 slots { name: "order_id" value: "20241
     alternatives: ["refund_request"] last_message: 77 repeats: 1"""
 state = message(STORE, "kefu.store.v1.SessionState", STATE)
 bare = message(STORE, "kefu.store.v1.SessionState", 'id: "s-1" ttl_seconds: 3600 started_at_ms: 1796026100000 updated_at_ms: 1796026200000')
-rival = message(STORE, "kefu.store.v1.SessionState", STATE + ' rival { name: "order_id" value: "202411110002" normalized: "202411110002" }')
+rival = message(STORE, "kefu.store.v1.SessionState", STATE + ' rivals { name: "order_id" value: "202411110002" normalized: "202411110002" }')
 asked = message(STORE, "kefu.store.v1.SessionState", """id: "s-1" turns: 2 last_seq: 2 ttl_seconds: 3600 started_at_ms: 1796026100000
     updated_at_ms: 1796026200000 flows { name: "delivery_reschedule" asked: ["order_id", "time"] } awaiting: "time"
     slots { name: "order_id" value: "202411110001" normalized: "202411110001" }""")
