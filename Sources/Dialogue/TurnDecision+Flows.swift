@@ -14,7 +14,14 @@ extension TurnDecision {
     private func turnsAway(_ reading: Reading) -> Bool {
         guard reading.understood, !saysLiterally(reading), !isAtALoss(reading) else { return false }
         if reading.isBare, reading.answer != nil { return false }
-        return reading.answeredValue == nil || !reading.isBare && reading.confidence >= domain.thresholds.interruption
+        let answers = reading.answeredValue != nil || correctsFlow()
+        return !answers || !reading.isBare && reading.confidence >= domain.thresholds.interruption
+    }
+
+    /// Whether the message sets right what is to be confirmed: 「订单号写错了，应该是…」 is an answer, too.
+    private func correctsFlow() -> Bool {
+        guard let flow, question == .confirmation else { return false }
+        return replaced.contains { flow.slots.contains($0.name) }
     }
 
     /// A plain 「好的」 or 「不是」 where the bot asked for a yes or no.
