@@ -6,7 +6,7 @@ struct IntentDefinition: Sendable {
     /// How a customer may say it.
     let examples: [String]
     /// Words that name it in the second half of a message: 「…，顺便开个发票」. In lower case.
-    let cues: [[Unicode.Scalar]]
+    let cues: WordList
 }
 
 /// From which probability on something is believed.
@@ -46,37 +46,37 @@ struct Lexicon: Sendable {
     /// The whole message means no.
     let deny: Set<[Unicode.Scalar]>
     /// Ends the flow under way.
-    let cancel: [[Unicode.Scalar]]
+    let cancel: WordList
     /// The whole message ends the flow under way.
     let decline: Set<[Unicode.Scalar]>
     /// Ends all flows.
-    let cancelAll: [[Unicode.Scalar]]
+    let cancelAll: WordList
     /// Contain a word of `cancel` and do not mean it.
-    let cancelExcept: [[Unicode.Scalar]]
+    let cancelExcept: WordList
     /// Say that something said before was wrong: every slot of the message replaces what was said before.
     let correction: [Phrase]
     /// Ask for something else: the slots behind the word replace what was said before, in the same message too.
-    let replacement: [[Unicode.Scalar]]
+    let replacement: WordList
     /// Ask for one more: the slots behind the word replace what was said in earlier messages.
-    let another: [[Unicode.Scalar]]
+    let another: WordList
     /// Stand before a value that is not meant: 「不是张三」.
-    let negation: [[Unicode.Scalar]]
+    let negation: WordList
     /// Ask for another value of the slot that is named beside the word.
-    let change: [[Unicode.Scalar]]
+    let change: WordList
     /// Make a message a question.
-    let question: [[Unicode.Scalar]]
+    let question: WordList
     /// Stand between a slot's name and its value.
     let link: [[Unicode.Scalar]]
     /// Stand behind a value and are no part of it.
     let trail: [[Unicode.Scalar]]
     /// The customer does not know what was asked.
-    let unknown: [[Unicode.Scalar]]
+    let unknown: WordList
     /// So beside the name of what was asked: 「订单号在哪看」.
-    let `where`: [[Unicode.Scalar]]
+    let `where`: WordList
     /// The whole message means that there is nothing to change.
     let nothing: Set<[Unicode.Scalar]>
     /// Join two wishes in one message.
-    let also: [[Unicode.Scalar]]
+    let also: WordList
     /// Choose the first, and the second, of two things that the bot named.
     let first: Set<[Unicode.Scalar]>
     let second: Set<[Unicode.Scalar]>

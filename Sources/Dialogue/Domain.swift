@@ -2,8 +2,9 @@ public import Conversation
 
 /// What the bot can talk about: intents, slots, flows, rules and wordings, read from a folder and checked as a whole.
 ///
-/// A domain never changes. Whoever holds one can decide turns with it from any thread.
-public struct Domain: Sendable {
+/// A domain never changes. Whoever holds one can decide turns with it from any thread. (It is a class because a turn hands it to every part
+/// that decides: a copy of its parts costs more than most of them do.)
+public final class Domain: Sendable {
     /// The domain's name, such as `ecommerce`.
     public let name: String
     /// The language of its replies as a BCP 47 tag, such as `zh-CN`.
@@ -39,6 +40,33 @@ public struct Domain: Sendable {
     let cued: [IntentDefinition]
     /// The rules that count.
     let counted: [Rule]
+
+    init(
+        name: String, language: String, version: String, sessionTimeToLive: Duration, zone: Zone, intents: [String: IntentDefinition],
+        slots: [String: SlotDefinition], flows: [String: FlowDefinition], answers: [String: Wordings], rules: [Rule],
+        messages: [StandardReply: Wordings], thresholds: Thresholds, limits: Limits, handOff: HandOffPolicy, lexicon: Lexicon,
+        smallTalk: SmallTalkFilter
+    ) {
+        self.name = name
+        self.language = language
+        self.version = version
+        self.sessionTimeToLive = sessionTimeToLive
+        self.zone = zone
+        self.intents = intents
+        self.slots = slots
+        self.flows = flows
+        self.answers = answers
+        self.rules = rules
+        self.messages = messages
+        self.thresholds = thresholds
+        self.limits = limits
+        self.handOff = handOff
+        self.lexicon = lexicon
+        self.smallTalk = smallTalk
+        codes = slots.values.filter(\.kind.isCode).sorted { $0.name < $1.name }
+        cued = intents.values.filter { !$0.cues.isEmpty }.sorted { $0.name < $1.name }
+        counted = rules.filter { $0.when.times > 1 }
+    }
 
     /// A session that begins at `now`, with this domain's time to live.
     public func newSession(uid: UserID, id: String, now: Timestamp) -> Session {

@@ -68,10 +68,7 @@ struct DomainLoader {
             name: settings.name, language: settings.language, version: version, sessionTimeToLive: settings.timeToLive, zone: settings.zone,
             intents: intents.mapValues(\.definition), slots: slots, flows: flows, answers: replies.answers.mapValues(\.wordings),
             rules: rules, messages: replies.messages, thresholds: settings.thresholds, limits: settings.limits, handOff: settings.handOff,
-            lexicon: settings.lexicon, smallTalk: settings.smallTalk,
-            codes: slots.values.filter(\.kind.isCode).sorted { $0.name < $1.name },
-            cued: intents.values.map(\.definition).filter { !$0.cues.isEmpty }.sorted { $0.name < $1.name },
-            counted: rules.filter { $0.when.times > 1 })
+            lexicon: settings.lexicon, smallTalk: settings.smallTalk)
     }
 
     /// Every intent must be handled by something, and an answer must not stand behind what always comes first.
@@ -110,7 +107,7 @@ struct DomainLoader {
             _ = fields["means"]?.string()
             let definition = IntentDefinition(
                 name: name, label: fields["label"]?.string(), examples: fields["examples"]?.strings().map(\.text) ?? [],
-                cues: Self.words(fields["cues"]))
+                cues: WordList(Self.words(fields["cues"])))
             intents[name] = (definition, key)
         }
         for name in Self.moves where intents[name] == nil {

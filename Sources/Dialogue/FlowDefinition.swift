@@ -1,5 +1,7 @@
 /// What the bot does about one intent, over as many turns as it takes.
-struct FlowDefinition: Sendable {
+///
+/// It never changes, and is a class because a turn looks at it dozens of times: a copy of so many parts costs more than the look.
+final class FlowDefinition: Sendable {
     let name: String
     /// What the bot calls it, such as 修改收货地址.
     let title: String
@@ -16,7 +18,7 @@ struct FlowDefinition: Sendable {
     /// Prompts that this flow has of its own.
     let prompts: [String: Prompts]
     /// Words that end this flow before its time, in lower case.
-    let cancelWords: [[Unicode.Scalar]]
+    let cancelWords: WordList
     /// Whole messages that mean yes at this flow's confirmation, though they may mean something else elsewhere.
     let affirmWords: Set<[Unicode.Scalar]>
     let begin: Wordings
@@ -30,7 +32,31 @@ struct FlowDefinition: Sendable {
     let next: String?
 
     /// All slots that the flow may know, in the order in which it asks.
-    var slots: [String] { required + any + optional + conditions.flatMap(\.require) }
+    let slots: [String]
+
+    init(
+        name: String, title: String, required: [String], any: [String], optional: [String], conditions: [FlowCondition],
+        future: Set<String>,
+        prompts: [String: Prompts], cancelWords: WordList, affirmWords: Set<[Unicode.Scalar]>, begin: Wordings, confirm: Wordings?,
+        action: FlowAction?, done: Wordings, next: String?
+    ) {
+        self.name = name
+        self.title = title
+        self.required = required
+        self.any = any
+        self.optional = optional
+        self.conditions = conditions
+        self.future = future
+        self.prompts = prompts
+        self.cancelWords = cancelWords
+        self.affirmWords = affirmWords
+        self.begin = begin
+        self.confirm = confirm
+        self.action = action
+        self.done = done
+        self.next = next
+        slots = required + any + optional + conditions.flatMap(\.require)
+    }
 
     /// The slots that answer a question for `name`.
     func group(of name: String) -> [String] { any.contains(name) ? any : [name] }

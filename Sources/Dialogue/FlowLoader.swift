@@ -88,7 +88,7 @@ private struct FlowLoader {
         return FlowDefinition(
             name: name, title: title, required: required, any: any, optional: optional, conditions: conditions,
             future: fields["future"].map { times($0, used) } ?? [], prompts: prompts,
-            cancelWords: DomainLoader.words(fields["cancel_words"]), affirmWords: Set(DomainLoader.words(fields["affirm_words"])),
+            cancelWords: WordList(DomainLoader.words(fields["cancel_words"])), affirmWords: Set(DomainLoader.words(fields["affirm_words"])),
             begin: fields["begin"].map { loader.wordings($0, WordingScope(optional: used)) } ?? Wordings(templates: []),
             confirm: fields["confirm"].map { loader.wordings($0, confirmed) },
             action: fields["action"].flatMap { loadAction($0, ended, used, &steps) },

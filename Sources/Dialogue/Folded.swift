@@ -8,13 +8,22 @@ struct Folded {
     let lowered: [Unicode.Scalar]
     /// ``lowered`` without spaces, punctuation and emoji.
     let compact: [Unicode.Scalar]
+    /// A bit for every scalar of ``lowered``.
+    private let present: UInt64
 
     init(_ text: String) {
         original = Array(text.unicodeScalars)
         scalars = original.map(Self.halfWidth)
         lowered = scalars.map(Self.lower)
         compact = lowered.filter(Self.isWord)
+        present = Self.bits(of: lowered)
     }
+
+    /// One of 64 bits for each scalar of a word; scalars may share one. (Knuth's multiplicative hash.)
+    static func bits(of word: [Unicode.Scalar]) -> UInt64 { word.reduce(0) { $0 | 1 << UInt64(($1.value &* 2_654_435_769) >> 26) } }
+
+    /// False: the message has no word of these ``bits(of:)``.
+    func mayHold(_ bits: UInt64) -> Bool { present & bits == bits }
 
     /// `text` as words are compared: half-width, lower case.
     static func lowered(_ text: String) -> [Unicode.Scalar] { text.unicodeScalars.map { lower(halfWidth($0)) } }

@@ -96,16 +96,15 @@ struct Reader {
             // Emoji and punctuation say nothing that could be relied on.
             if reading.text.compact.isEmpty { reading.understood = false }
         }
-        let words = domain.lexicon
-        reading.isQuestion = words.question.contains(where: reading.text.contains)
-        reading.isUnknown = words.unknown.contains(where: reading.text.contains)
-        let replacements = words.replacement.compactMap { reading.text.position(of: $0) }
-        let replacement = (replacements + words.another.compactMap { reading.text.position(of: $0) }).min()
-        let corrections = words.correction.filter { $0.parts.count == 1 || !reading.isQuestion }.compactMap {
+        reading.isQuestion = domain.lexicon.question.occurs(in: reading.text)
+        reading.isUnknown = domain.lexicon.unknown.occurs(in: reading.text)
+        let replacements = domain.lexicon.replacement.positions(in: reading.text)
+        let replacement = (replacements + domain.lexicon.another.positions(in: reading.text)).min()
+        let corrections = domain.lexicon.correction.filter { $0.parts.count == 1 || !reading.isQuestion }.compactMap {
             $0.position(in: reading.text)
         }
         let corrects = reading.means("deny") || !corrections.isEmpty
-        let changes = words.change.filter(reading.text.contains)
+        let changes = domain.lexicon.change.all(in: reading.text)
         reading.corrects = corrects || replacement != nil || !changes.isEmpty
         reading.turningPoint = (corrections + replacements).max()
 
@@ -207,16 +206,17 @@ struct Reader {
     /// The spans without those that the message itself takes back: 「不是张三」, 「202411110001，不对，是202411110002」.
     private func meant(_ spans: [Span], _ reading: Reading) -> [Span] {
         var spans = spans
-        if !reading.isQuestion { spans.removeAll { isNegated($0, in: reading.text) } }
+        let negations = reading.isQuestion || spans.isEmpty ? [] : domain.lexicon.negation.all(in: reading.text)
+        if !negations.isEmpty { spans.removeAll { isNegated($0, by: negations, in: reading.text) } }
         guard let point = reading.turningPoint else { return spans }
         let renewed = Set(spans.filter { $0.range.lowerBound >= point }.map(\.value.name))
         return spans.filter { $0.range.lowerBound >= point || !renewed.contains($0.value.name) }
     }
 
     /// Whether a word such as 不是 stands before the value, or before the slot's name before it; 「是不是」 is a question.
-    private func isNegated(_ span: Span, in text: Folded) -> Bool {
+    private func isNegated(_ span: Span, by words: [[Unicode.Scalar]], in text: Folded) -> Bool {
         let names = domain.slots[span.value.name]?.names ?? []
-        return domain.lexicon.negation.contains { word in
+        return words.contains { word in
             ([[]] + names).contains { name in
                 let start = span.range.lowerBound - name.count - word.count
                 guard text.stands(word, at: start), name.isEmpty || text.stands(name, at: start + word.count) else { return false }

@@ -1,7 +1,7 @@
 import Conversation
 
-/// What stands above the flows.
-struct Rule: Sendable {
+/// What stands above the flows. A class for the reason that ``FlowDefinition`` is one.
+final class Rule: Sendable {
     enum Effect: String, Sendable, CaseIterable {
         /// A person takes over.
         case handOff = "hand_off"
@@ -22,6 +22,14 @@ struct Rule: Sendable {
     let effect: Effect
     /// Empty where the effect has replies of its own.
     let reply: Wordings
+
+    init(name: String, priority: Int, when: Condition, effect: Effect, reply: Wordings) {
+        self.name = name
+        self.priority = priority
+        self.when = when
+        self.effect = effect
+        self.reply = reply
+    }
 }
 
 /// When a rule or a part of a flow holds: where all that it names is so.
@@ -45,7 +53,7 @@ struct Condition: Sendable {
     /// The local time of day.
     var hours: Hours?
     /// The message has one of these words, in lower case; empty: any.
-    var words: [[Unicode.Scalar]] = []
+    var words = WordList([])
     /// The whole message looks like this, in lower case and without spaces and punctuation.
     var text: Pattern?
 
@@ -60,7 +68,7 @@ struct Condition: Sendable {
         guard confidenceBelow.map({ $0 >= other.confidenceBelow ?? 2 }) ?? true else { return false }
         guard Set(filled).isSubset(of: other.filled), Set(empty).isSubset(of: other.empty) else { return false }
         guard hours == nil || hours == other.hours else { return false }
-        return words.isEmpty || !other.words.isEmpty && other.words.allSatisfy(words.contains)
+        return words.isEmpty || !other.words.isEmpty && other.words.words.allSatisfy(words.words.contains)
     }
 
     /// Whether the parts about slots and the time of day hold.

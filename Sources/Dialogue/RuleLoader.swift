@@ -53,7 +53,7 @@ extension DomainLoader {
         }
         condition.times = fields["times"].map { $0.integer(in: 1...100) ?? 1 } ?? 1
         condition.repeats = fields["repeats"].map { $0.integer(in: 1...100) ?? 1 } ?? 1
-        condition.words = Self.words(fields["words"])
+        condition.words = WordList(Self.words(fields["words"]))
         condition.text = fields["text"]?.pattern()
         condition.hours = fields["hours"]?.hours()
         condition.filled = slotNames(fields["filled"], slots)

@@ -75,13 +75,14 @@ extension DomainLoader {
         ]
         let fields = element.fields(required: lists)
         func words(_ name: String) -> [[Unicode.Scalar]] { Self.words(fields[name]) }
+        func list(_ name: String) -> WordList { WordList(words(name)) }
         return Lexicon(
-            affirm: Set(words("affirm")), deny: Set(words("deny")), cancel: words("cancel"), decline: Set(words("decline")),
-            cancelAll: words("cancel_all"), cancelExcept: words("cancel_except"), correction: words("correction").map(Phrase.init),
-            replacement: words("replacement"), another: words("another"), negation: words("negation"), change: words("change"),
-            question: words("question"), link: words("link"),
+            affirm: Set(words("affirm")), deny: Set(words("deny")), cancel: list("cancel"), decline: Set(words("decline")),
+            cancelAll: list("cancel_all"), cancelExcept: list("cancel_except"), correction: words("correction").map(Phrase.init),
+            replacement: list("replacement"), another: list("another"), negation: list("negation"), change: list("change"),
+            question: list("question"), link: words("link"),
             trail: words("trail"),
-            unknown: words("unknown"), where: words("where"), nothing: Set(words("nothing")), also: words("also"),
+            unknown: list("unknown"), where: list("where"), nothing: Set(words("nothing")), also: list("also"),
             first: Set(words("first")),
             second: Set(words("second")))
     }

@@ -1,5 +1,5 @@
-/// How a slot is recognised, checked and asked for.
-struct SlotDefinition: Sendable {
+/// How a slot is recognised, checked and asked for. A class for the reason that ``FlowDefinition`` is one.
+final class SlotDefinition: Sendable {
     enum Kind: String, Sendable, CaseIterable {
         /// Letters and digits without spaces or hyphens, at least one digit: an order number.
         case code
@@ -38,6 +38,25 @@ struct SlotDefinition: Sendable {
     let invalid: Wordings?
     /// What is said of a time that is over, where a flow needs one to come.
     let past: Wordings?
+
+    init(
+        name: String, kind: Kind, normalizer: Normalizer, names: [[Unicode.Scalar]], label: String, pattern: Pattern, typical: Pattern?,
+        freeText: Pattern?, isSensitive: Bool, joinsSeveral: Bool, prompts: Prompts?, invalid: Wordings?, past: Wordings?
+    ) {
+        self.name = name
+        self.kind = kind
+        self.normalizer = normalizer
+        self.names = names
+        self.label = label
+        self.pattern = pattern
+        self.typical = typical
+        self.freeText = freeText
+        self.isSensitive = isSensitive
+        self.joinsSeveral = joinsSeveral
+        self.prompts = prompts
+        self.invalid = invalid
+        self.past = past
+    }
 
     /// Whether it matters which of two values holds although no flow needs the slot: a number of an order does, a time in passing does not.
     var isWorthAsking: Bool { prompts != nil && (kind.isCode || kind == .text && !joinsSeveral) }

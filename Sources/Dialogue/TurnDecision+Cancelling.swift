@@ -14,7 +14,7 @@ extension TurnDecision {
     /// - Returns: Whether the message cancelled a flow and said nothing else.
     mutating func cancel(_ reading: Reading) -> Bool {
         guard !session.flows.isEmpty, !saysLiterally(reading) else { return false }
-        if !reading.isQuestion, domain.lexicon.cancelAll.contains(where: reading.text.contains) {
+        if !reading.isQuestion, domain.lexicon.cancelAll.occurs(in: reading.text) {
             session.flows = []
             session.awaiting = .nothing
             say(.cancelledAll)
@@ -46,10 +46,11 @@ extension TurnDecision {
         }
         guard !reading.isQuestion else { return nil }
         for index in session.flows.indices.reversed() {
-            let words = domain.flows[session.flows[index].name]?.cancelWords ?? []
-            if let word = words.first(where: text.contains) { return Cancelling(index: index, rest: length - word.count, isOwn: true) }
+            if let word = domain.flows[session.flows[index].name]?.cancelWords.first(in: text) {
+                return Cancelling(index: index, rest: length - word.count, isOwn: true)
+            }
         }
-        guard let word = domain.lexicon.cancel.first(where: text.contains), !domain.lexicon.cancelExcept.contains(where: text.contains)
+        guard let word = domain.lexicon.cancel.first(in: text), !domain.lexicon.cancelExcept.occurs(in: text)
         else { return nil }
         return Cancelling(index: last, rest: length - word.count, isOwn: false)
     }

@@ -51,7 +51,7 @@ extension TurnDecision {
         guard case .slot(let name) = question, reading.answer == nil else { return false }
         let length = reading.text.compact.count
         if reading.isUnknown, length <= 8 { return true }
-        guard length <= 14, domain.lexicon.where.contains(where: reading.text.contains), let flow else { return false }
+        guard length <= 14, domain.lexicon.where.occurs(in: reading.text), let flow else { return false }
         return flow.group(of: name).contains { domain.slots[$0]?.names.contains(where: reading.text.contains) ?? false }
     }
 

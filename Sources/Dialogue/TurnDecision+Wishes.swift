@@ -27,8 +27,8 @@ extension TurnDecision {
     /// Flows as they are asked for in the message: by their cues; one without a cue there stands where the wishes are joined.
     func inOrder(_ flows: [FlowDefinition], _ text: Folded) -> [FlowDefinition] {
         guard flows.count > 1 else { return flows }
-        let joint = domain.lexicon.also.compactMap { text.position(of: $0) }.min() ?? 0
-        let places = flows.map { flow in domain.intents[flow.name]?.cues.compactMap { text.position(of: $0) }.min() ?? joint }
+        let joint = domain.lexicon.also.positions(in: text).min() ?? 0
+        let places = flows.map { flow in domain.intents[flow.name]?.cues.positions(in: text).min() ?? joint }
         return zip(places, flows).enumerated().sorted { ($0.element.0, $0.offset) < ($1.element.0, $1.offset) }.map(\.element.1)
     }
 
@@ -36,8 +36,8 @@ extension TurnDecision {
     /// found it likely, or one of its cues stands in the message; without one the cues of both must.
     private func furtherWishes(_ reading: Reading, besides first: String) -> [String] {
         let text = reading.text
-        let isJoined = domain.lexicon.also.contains(where: text.contains)
-        guard isJoined || domain.intents[first]?.cues.contains(where: text.contains) ?? false else { return [] }
+        let isJoined = domain.lexicon.also.occurs(in: text)
+        guard isJoined || domain.intents[first]?.cues.occurs(in: text) ?? false else { return [] }
         var wishes: [String] = []
         func add(_ name: String) {
             guard name != first, !wishes.contains(name), domain.flows[name] != nil || domain.answers[name] != nil else { return }
@@ -46,9 +46,11 @@ extension TurnDecision {
         if isJoined {
             for intent in reading.others where intent.confidence >= domain.thresholds.alternative { add(intent.name) }
         }
-        for intent in domain.cued where intent.cues.contains(where: text.contains) {
+        for intent in domain.cued where intent.cues.occurs(in: text) {
             // 「取消订单后还能查物流吗」 asks one thing, 「我要退货，运费谁出」 asks one and wants another.
-            if isJoined || domain.flows[intent.name] == nil || intent.cues.contains(where: { isStated($0, text) }) { add(intent.name) }
+            if isJoined || domain.flows[intent.name] == nil || intent.cues.words.contains(where: { isStated($0, text) }) {
+                add(intent.name)
+            }
         }
         return Array(wishes.prefix(2))
     }
@@ -57,7 +59,7 @@ extension TurnDecision {
     private func isStated(_ word: [Unicode.Scalar], _ text: Folded) -> Bool {
         text.clauses.contains { clause in
             let clause = Folded(Folded.string(clause))
-            return clause.contains(word) && !domain.lexicon.question.contains(where: clause.contains)
+            return clause.contains(word) && !domain.lexicon.question.occurs(in: clause)
         }
     }
 
@@ -67,9 +69,9 @@ extension TurnDecision {
             !domain.lexicon.affirm.contains(reading.text.compact)
         else { return }
         let text = reading.text
-        let named = domain.cued.filter { domain.flows[$0.name] != nil && $0.cues.contains(where: text.contains) }
-        guard named.count == 1, !domain.lexicon.cancel.contains(where: text.contains),
-            !(domain.flows[named[0].name]?.cancelWords.contains(where: text.contains) ?? false)
+        let named = domain.cued.filter { domain.flows[$0.name] != nil && $0.cues.occurs(in: text) }
+        guard named.count == 1, !domain.lexicon.cancel.occurs(in: text),
+            !(domain.flows[named[0].name]?.cancelWords.occurs(in: text) ?? false)
         else { return }
         reading.intent = named[0].name
     }

@@ -265,7 +265,7 @@ struct TurnDecision {
         if let least = condition.confidenceFrom, reading.confidence < least { return false }
         if let limit = condition.confidenceBelow, reading.confidence >= limit { return false }
         if session.repeats < condition.repeats { return false }
-        if !condition.words.isEmpty, !condition.words.contains(where: reading.text.contains) { return false }
+        if !condition.words.isEmpty, !condition.words.occurs(in: reading.text) { return false }
         if let text = condition.text, !text.matches(reading.text.compact) { return false }
         return condition.holds(slots: session.slots, minuteOfDay: clock.minuteOfDay)
     }
@@ -308,7 +308,7 @@ struct TurnDecision {
         guard session.flows.isEmpty else { return false }
         let text = reading.text
         return isNothingButCodes(reading) || domain.lexicon.decline.contains(text.compact)
-            || domain.lexicon.cancel.contains(where: text.contains) && text.compact.count <= 6
+            || domain.lexicon.cancel.occurs(in: text) && text.compact.count <= 6
     }
 
     /// A number by itself is information, whatever the model took it for.
