@@ -87,6 +87,7 @@ struct Chat: AsyncParsableCommand {
         var state: [String] = []
         if let recognition = reply.recognition {
             state.append("intent \(recognition.intent.name) \(String(format: "%.2f", recognition.intent.confidence))")
+            if !recognition.variant.isEmpty { state.append("variant \(recognition.variant)") }
         }
         if !reply.session.slots.isEmpty {
             state.append("slots " + reply.session.slots.map { "\($0.name)=\($0.normalized)" }.joined(separator: " "))

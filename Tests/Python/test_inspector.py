@@ -99,6 +99,25 @@ def test_a_conversation_is_seen_through(page):
     expect(page.locator("#trouble")).to_have_text("")
 
 
+def test_the_variant_of_an_experiment_is_told(browser, intent_server, redis, tmp_path):
+    path = tmp_path / "experiment.yaml"
+    path.write_text(
+        "name: one\nsalt: salt-of-the-tests\ncontrol: everybody\nvariants:\n  everybody: {model: ecommerce}\n  nobody: {share: 0, model: ecommerce}\n",
+        encoding="utf-8")
+    server = orchestrator(intent_server.address, f"unix://{redis.socket}", "--http", "127.0.0.1:0", "--inspector", "--experiment", str(path))
+    try:
+        page = browser.new_context(locale="zh-CN").new_page()
+        page.goto(f"http://{server.http}/inspector")
+        say(page, "我要改地址")
+        expect(page.locator("#model")).to_have_text(re.compile(r"^ecommerce@\S+ · 实验组 everybody$"))
+        chat = subprocess.run(
+            [BIN / "dialogue-orchestrator", "chat", "--server", server.address, "--uid", "chat"], input="你好\n", capture_output=True, text=True,
+            timeout=60)
+        assert "variant everybody" in chat.stdout, chat
+    finally:
+        assert server.stop() == 0
+
+
 @pytest.mark.parametrize("page", [{"color_scheme": "dark", "locale": "en-GB"}], indirect=True)
 def test_in_the_dark_and_in_english(page):
     conversation(page)

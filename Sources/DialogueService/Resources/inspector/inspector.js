@@ -7,7 +7,7 @@ const TEXTS = {
     title: "对话检视", customer: "顾客", fresh: "新对话", talk: "对话", message: "消息", send: "发送", again: "重发同一 seq",
     keys: "回车发送；/ 聚焦输入；↑ 取回上一条；点选任一轮查看当时的情况。", recognition: "识别", time: "耗时", state: "会话状态", history: "历史",
     live: "实时指标", token: "此服务要求访问令牌", go: "继续", slot: "槽位", value: "原文", normalized: "标准形", confidence: "置信度",
-    flow: "流程", awaiting: "等待", suspended: "挂起的流程", handedOff: "转人工", turns: "轮数", source: "来源", degraded: "降级", replayed: "重放",
+    flow: "流程", awaiting: "等待", suspended: "挂起的流程", handedOff: "转人工", turns: "轮数", source: "来源", degraded: "降级", replayed: "重放", variant: "实验组",
     ttl: "剩余寿命", yes: "是", no: "否", none: "无", intent: "意图", seq: "seq", at: "时间", seconds: "秒",
     noRecognition: "没有识别结果（意图服务不可用，或本轮是重放）", batch: "批大小 {0}，填充长度 {1}，路径 {2}",
     own: "编排（其余）", load: "Redis 读取", commit: "Redis 提交", replay: "Redis 取回复", action: "业务后端", chitchat: "闲聊模型",
@@ -21,7 +21,7 @@ const TEXTS = {
     again: "Same seq again", keys: "Enter sends; / goes to the input; ↑ brings the last message back; choose any turn to see how it was.",
     recognition: "Recognition", time: "Time", state: "Session", history: "History", live: "Live", token: "This server asks for its token",
     go: "Go on", slot: "slot", value: "as written", normalized: "standard form", confidence: "confidence", flow: "flow", awaiting: "awaiting",
-    suspended: "suspended flows", handedOff: "with a person", turns: "turns", source: "source", degraded: "degraded", replayed: "replayed",
+    suspended: "suspended flows", handedOff: "with a person", turns: "turns", source: "source", degraded: "degraded", replayed: "replayed", variant: "variant",
     ttl: "time to live", yes: "yes", no: "no", none: "none", intent: "intent", seq: "seq", at: "at", seconds: "s",
     noRecognition: "No recognition: the intent server was out of reach, or this turn is a replay.",
     batch: "batch of {0}, padded length {1}, route {2}", own: "orchestrator (rest)", load: "Redis load", commit: "Redis commit",
@@ -174,7 +174,9 @@ function showRecognition(turn) {
   $("intents").replaceChildren(...(found?.intents ?? []).map((intent) => bar(intent.name, 0, intent.confidence, percent(intent.confidence))));
   table("found", [text("slot"), text("value"), text("normalized"), text("confidence")],
     (found?.slots ?? []).map((slot) => [slot.name, slot.value, slot.normalized, percent(slot.confidence)]));
-  $("model").textContent = found ? found.model : turn?.inspection ? text("noRecognition") : "";
+  const variant = turn?.reply?.recognition?.variant;
+  const model = found && variant ? `${found.model} · ${text("variant")} ${variant}` : found?.model;
+  $("model").textContent = model ?? (turn?.inspection ? text("noRecognition") : "");
 }
 
 function showTime(turn) {
