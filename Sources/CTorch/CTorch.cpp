@@ -385,14 +385,14 @@ struct Inference {
   torch::jit::GraphOptimizerEnabledGuard optimizer{false};
 };
 
-/// The module with its weights as constants of its graph. What cannot be frozen, such as a module that writes its own attributes, stays as it is: it is
-/// computed all the same. Freezing inlines methods with the optimizer on, which is the calling thread's setting alone.
-torch::jit::Module frozen(const torch::jit::Module &module) {
+/// The module with its weights as constants of its graph; nothing where it cannot be frozen, such as one that replaces its own parts. Freezing inlines
+/// methods with the optimizer on, which is the calling thread's setting alone.
+std::optional<torch::jit::Module> frozen(const torch::jit::Module &module) {
   torch::jit::GraphOptimizerEnabledGuard optimizer{true};
   try {
     return torch::jit::freeze(module, std::nullopt, /*optimize_numerics=*/false);
   } catch (const c10::Error &) {
-    return module;
+    return std::nullopt;
   }
 }
 
@@ -508,12 +508,19 @@ ctorch_code ctorch_module_load(const char *path, const char *device, ctorch_prec
       check_signature(*loaded, file);
       loaded->writes_inputs = writes_inputs(loaded->module);
       torch::NoGradGuard no_gradient;
-      const bool on_cpu = loaded->device.is_cpu();
-      Conversion conversion(on_cpu ? torch::kFloat32 : type);
-      conversion.convert(loaded->module._ivalue());
-      loaded->bytes = conversion.bytes();
-      loaded->module = frozen(loaded->module);
-      if (on_cpu) loaded->bytes -= rewrite(*loaded->module.get_method("forward").graph(), type == torch::kBFloat16);
+      auto convert = [&](at::ScalarType to) {
+        Conversion conversion(to);
+        conversion.convert(loaded->module._ivalue());
+        loaded->bytes = conversion.bytes();
+      };
+      // On a CPU only what is multiplied is rounded to bfloat16.
+      convert(loaded->device.is_cpu() ? torch::kFloat32 : type);
+      if (std::optional<torch::jit::Module> constant = frozen(loaded->module)) {
+        loaded->module = *constant;
+        if (loaded->device.is_cpu()) loaded->bytes -= rewrite(*loaded->module.get_method("forward").graph(), type == torch::kBFloat16);
+      } else if (loaded->device.is_cpu()) {
+        convert(type);
+      }
     });
     if (!loaded->device.is_cpu()) give_back_memory(loaded->device);
 #ifdef __GLIBC__

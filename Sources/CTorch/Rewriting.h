@@ -1,83 +1,19 @@
 // What a frozen graph computes faster on a CPU, with the same results. Included by CTorch.cpp alone.
 #pragma once
 
-#include <ATen/ATen.h>
+#include "Kernels.h"
+
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
-#include <torch/library.h>
 #include <torch/script.h>
 
-#include <bit>
 #include <cstdint>
 #include <optional>
 #include <vector>
 
 namespace {
-
-// MARK: GRU
-
-#if defined(__x86_64__)
-/// One version for each kind of processor; the right one is chosen when the library is loaded.
-#define CTORCH_FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CTORCH_FOR_EACH_PROCESSOR
-#endif
-
-/// e^x within 2 units of the last place, in arithmetic that a compiler turns into vector instructions (after Cephes' expf).
-__attribute__((always_inline)) inline float exponential(float x) {
-  x = x < -87.0F ? -87.0F : x > 88.0F ? 88.0F : x;
-  // Adding and taking away 1.5 x 2^23 rounds to a whole number.
-  float whole = (x * 1.44269504F + 12582912.0F) - 12582912.0F;
-  float rest = (x - whole * 0.693359375F) + whole * 2.12194440e-4F;
-  float sum = 1.9875691500e-4F;
-  sum = sum * rest + 1.3981999507e-3F;
-  sum = sum * rest + 8.3334519073e-3F;
-  sum = sum * rest + 4.1665795894e-2F;
-  sum = sum * rest + 1.6666665459e-1F;
-  sum = sum * rest + 5.0000001201e-1F;
-  return (sum * rest * rest + rest + 1.0F) * std::bit_cast<float>((int32_t(whole) + 127) << 23);
-}
-
-__attribute__((always_inline)) inline float sigmoid(float x) { return 1.0F / (1.0F + exponential(-x)); }
-
-/// One step of a GRU for one row: from what the input and the state give each gate to the new state, which is also written to `output`.
-CTORCH_FOR_EACH_PROCESSOR
-void gru_step(const float *input, const float *hidden, const float *bias, float *state, float *output, int64_t width) {
-  for (int64_t i = 0; i < width; ++i) {
-    float reset = sigmoid(input[i] + hidden[i] + bias[i]);
-    float update = sigmoid(input[width + i] + hidden[width + i] + bias[width + i]);
-    float candidate = 2.0F * sigmoid(2.0F * (input[2 * width + i] + reset * (hidden[2 * width + i] + bias[2 * width + i]))) - 1.0F;
-    float next = candidate + update * (state[i] - candidate);
-    state[i] = next;
-    output[i] = next;
-  }
-}
-
-/// The recurrence of a GRU, from a state of zeros: what the input gives each gate [B, S, 3H] to the states [B, S, H]. libtorch's own takes some ten
-/// operators a step and lays the input out by steps; this takes one product a step.
-at::Tensor gru_recurrence(const at::Tensor &gates, const at::Tensor &weight, const at::Tensor &bias) {
-  const at::Tensor input = gates.contiguous();
-  const int64_t rows = input.size(0), steps = input.size(1), width = input.size(2) / 3;
-  at::Tensor output = at::empty({rows, steps, width}, input.options());
-  at::Tensor state = at::zeros({rows, width}, input.options());
-  at::Tensor hidden = at::zeros({rows, 3 * width}, input.options());
-  const at::Tensor transposed = weight.t();
-  for (int64_t step = 0; step < steps; ++step) {
-    if (step > 0) at::mm_out(hidden, state, transposed);
-    for (int64_t row = 0; row < rows; ++row) {
-      gru_step(input.const_data_ptr<float>() + (row * steps + step) * 3 * width, hidden.const_data_ptr<float>() + row * 3 * width,
-               bias.const_data_ptr<float>(), state.mutable_data_ptr<float>() + row * width,
-               output.mutable_data_ptr<float>() + (row * steps + step) * width, width);
-    }
-  }
-  return output;
-}
-
-TORCH_LIBRARY(kefu, library) { library.def("gru_recurrence(Tensor gates, Tensor weight, Tensor bias) -> Tensor"); }
-
-TORCH_LIBRARY_IMPL(kefu, CPU, library) { library.impl("gru_recurrence", gru_recurrence); }
 
 /// Whether a tensor is a float32 one of so many dimensions in the memory of the CPU.
 bool fits(const at::Tensor &tensor, int64_t dimensions) {
@@ -109,6 +45,8 @@ bool is_constant(torch::jit::Value *value, const c10::IValue &expected) {
   return known && known->tagKind() == expected.tagKind() && *known == expected;
 }
 
+// MARK: GRU
+
 /// Whether a node is a GRU as `gru_recurrence` computes it: aten::gru(input, zeros, [4 weights], has_biases, 1 layer, dropout, train, bidirectional,
 /// batch_first), of which nobody uses the last state.
 bool is_plain_gru(const torch::jit::Node *node) {
@@ -125,8 +63,30 @@ void rewrite_gru(torch::jit::Graph &graph, torch::jit::Node *node) {
   torch::jit::WithInsertPoint here(node);
   torch::jit::Value *gates = graph.insert(c10::aten::linear, {node->input(0), weights[0], weights[2]});
   torch::jit::Value *states =
-      graph.insert(c10::Symbol::fromQualString("kefu::gru_recurrence"), {gates, weights[1].contiguous(), weights[3].contiguous()});
+      graph.insert(c10::Symbol::fromQualString("kefu::gru_recurrence"), {gates, weights[1].t().contiguous(), weights[3].contiguous()});
   node->output(0)->replaceAllUsesWith(states);
+}
+
+// MARK: Residuals
+
+/// Replaces the layer norm of a sum that nobody else sees by one operator.
+void rewrite_norm(torch::jit::Graph &graph, torch::jit::Node *node) {
+  if (node->kind() != c10::aten::layer_norm) return;
+  torch::jit::Node *sum = node->input(0)->node();
+  if (sum->kind() != c10::aten::add || sum->inputs().size() != 3 || !is_constant(sum->input(2), int64_t(1)) || sum->output()->uses().size() != 1) return;
+  std::optional<at::Tensor> weight = constant_tensor(node->input(2)), bias = constant_tensor(node->input(3));
+  if (!weight || !bias || !fits(*weight, 1) || !fits(*bias, 1)) return;
+  torch::jit::WithInsertPoint here(node);
+  node->output()->replaceAllUsesWith(graph.insert(
+      c10::Symbol::fromQualString("kefu::add_norm"), {sum->input(0), sum->input(1), weight->contiguous(), bias->contiguous(), node->input(4)}));
+}
+
+// MARK: Rows
+
+void rewrite_gather(torch::jit::Graph &graph, torch::jit::Node *node) {
+  if (node->kind() != c10::aten::gather || !is_constant(node->input(1), int64_t(1)) || !is_constant(node->input(3), false)) return;
+  torch::jit::WithInsertPoint here(node);
+  node->output()->replaceAllUsesWith(graph.insert(c10::Symbol::fromQualString("kefu::gather_rows"), {node->input(0), node->input(2)}));
 }
 
 // MARK: Linear layers
@@ -134,25 +94,51 @@ void rewrite_gru(torch::jit::Graph &graph, torch::jit::Node *node) {
 /// Below so many outputs a layer is computed as it is: heads cost next to nothing, and their results are not rounded.
 constexpr int64_t least_outputs = 64;
 
+/// The weights and the bias of a linear layer that is to be computed in bfloat16; nothing for another node.
+std::optional<std::pair<at::Tensor, at::Tensor>> wide_linear(const torch::jit::Node *node) {
+  if (node->kind() != c10::aten::linear) return std::nullopt;
+  std::optional<at::Tensor> weight = constant_tensor(node->input(1)), bias = constant_tensor(node->input(2));
+  if (!weight || !bias || !fits(*weight, 2) || !fits(*bias, 1) || weight->size(0) < least_outputs) return std::nullopt;
+  return std::pair(weight->contiguous(), bias->contiguous());
+}
+
+/// Whether a node is the exact GELU of a layer's output, and nobody but layers that round it anyway sees either.
+bool is_inner_gelu(const torch::jit::Node *node) {
+  if (node->kind() != c10::aten::gelu || !is_constant(node->input(1), "none") || node->input(0)->uses().size() != 1) return false;
+  for (const torch::jit::Use &use : node->output()->uses()) {
+    if (use.offset != 0 || !wide_linear(use.user)) return false;
+  }
+  return true;
+}
+
 /// Has a linear layer computed in bfloat16, with float32 sums, by weights that are laid out for the processor's matrix unit once. Gives the bytes that are
 /// saved.
 int64_t rewrite_linear(torch::jit::Graph &graph, torch::jit::Node *node) {
-  std::optional<at::Tensor> weight = constant_tensor(node->input(1)), bias = constant_tensor(node->input(2));
-  if (!weight || !bias || !fits(*weight, 2) || !fits(*bias, 1) || weight->size(0) < least_outputs) return 0;
+  auto layer = wide_linear(node);
+  if (!layer) return 0;
+  auto [weight, bias] = *layer;
+  torch::jit::WithInsertPoint here(node);
+  if (multiplies_tiles(weight)) {
+    torch::jit::Node *user = node->output()->uses().size() == 1 ? node->output()->uses()[0].user : nullptr;
+    const bool gelu = user && is_inner_gelu(user);
+    torch::jit::Value *output = graph.insert(c10::Symbol::fromQualString(gelu ? "kefu::linear_gelu" : "kefu::linear"),
+                                             {node->input(0), packed_weight(weight), bias});
+    (gelu ? user : node)->output()->replaceAllUsesWith(output);
+    return 2 * weight.numel();
+  }
   static const auto pack = c10::Dispatcher::singleton()
                                .findSchemaOrThrow("mkldnn::_reorder_linear_weight", "")
                                .typed<at::Tensor(const at::Tensor &, std::optional<int64_t>)>();
-  torch::jit::WithInsertPoint here(node);
   torch::jit::Node *packed = graph.create(c10::prim::ConstantMKLDNNTensor, 1);
-  packed->t_(c10::attr::value, pack.call(weight->contiguous().to(torch::kBFloat16), std::nullopt));
+  packed->t_(c10::attr::value, pack.call(weight.to(torch::kBFloat16), std::nullopt));
   graph.insertNode(packed);
   torch::jit::Value *input = graph.insert(c10::aten::to, {node->input(0), at::kBFloat16});
   torch::jit::Value *none = graph.insertConstant(c10::IValue());
   torch::jit::Value *scalars = graph.insertNode(graph.createList(c10::OptionalType::create(c10::NumberType::get()), {}))->output();
   torch::jit::Value *output = graph.insert(c10::Symbol::fromQualString("mkldnn::_linear_pointwise"),
-                                           {input, packed->output(), bias->to(torch::kBFloat16), "none", scalars, none});
+                                           {input, packed->output(), bias.to(torch::kBFloat16), "none", scalars, none});
   node->output()->replaceAllUsesWith(graph.insert(c10::aten::to, {output, at::kFloat}));
-  return 2 * weight->numel();
+  return 2 * weight.numel();
 }
 
 /// Replaces what can be computed faster in a frozen graph. Gives the bytes by which its constants became fewer.
@@ -165,12 +151,14 @@ int64_t rewrite(torch::jit::Graph &graph, bool bfloat16) {
   collect();
   for (torch::jit::Node *node : nodes) {
     if (is_plain_gru(node)) rewrite_gru(graph, node);
+    rewrite_norm(graph, node);
+    rewrite_gather(graph, node);
   }
   int64_t saved = 0;
   if (bfloat16) {
     collect();
     for (torch::jit::Node *node : nodes) {
-      if (node->kind() == c10::aten::linear) saved += rewrite_linear(graph, node);
+      saved += rewrite_linear(graph, node);
     }
   }
   torch::jit::EliminateDeadCode(graph.block());

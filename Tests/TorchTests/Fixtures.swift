@@ -31,6 +31,9 @@ enum Fixture {
     /// The same inputs, and what Python's torch gives for them with `wide.pt`.
     static let wideCases = read("expected-wide.json")
 
+    /// The same inputs, and what Python's torch gives for them with `tiles.pt`.
+    static let tilesCases = read("expected-tiles.json")
+
     private static func read(_ name: String) -> [Case] {
         guard let data = FileManager.default.contents(atPath: path(name)) else { return [] }
         return (try? JSONDecoder().decode([Case].self, from: data)) ?? []

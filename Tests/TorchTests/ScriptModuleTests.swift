@@ -6,7 +6,7 @@ import Torch
 struct ScriptModuleTests {
     @Test("the cases were read")
     func casesAreThere() {
-        #expect(Fixture.cases.count == 6 && Fixture.wideCases.count == 6)
+        #expect(Fixture.cases.count == 6 && Fixture.wideCases.count == 6 && Fixture.tilesCases.count == 6)
     }
 
     @Test("outputs equal those of Python, whatever the file stores", arguments: Fixture.forms, Fixture.cases)
@@ -19,13 +19,16 @@ struct ScriptModuleTests {
         #expect(largestDifference(outputs[1].values, expected.slots) < 1e-4)
     }
 
-    @Test("what is rewritten for the CPU gives the same", arguments: Fixture.wideCases)
-    func rewrittenEqualsPython(expected: Fixture.Case) throws {
-        let outputs = try ScriptModule(path: Fixture.path("wide.pt")).forward(
-            inputIDs: expected.inputIDs, attentionMask: expected.attentionMask, rows: expected.rows, length: expected.length)
-        #expect(outputs.map(\.shape) == [[expected.rows, 5], [expected.rows, expected.length, 4]])
-        #expect(largestDifference(outputs[0].values, expected.intent) < 1e-4)
-        #expect(largestDifference(outputs[1].values, expected.slots) < 1e-4)
+    @Test("what is rewritten for the CPU gives the same", arguments: [("wide.pt", Fixture.wideCases), ("tiles.pt", Fixture.tilesCases)])
+    func rewrittenEqualsPython(name: String, cases: [Fixture.Case]) throws {
+        let module = try ScriptModule(path: Fixture.path(name))
+        for expected in cases {
+            let outputs = try module.forward(
+                inputIDs: expected.inputIDs, attentionMask: expected.attentionMask, rows: expected.rows, length: expected.length)
+            #expect(outputs.map(\.shape) == [[expected.rows, 5], [expected.rows, expected.length, 4]])
+            #expect(largestDifference(outputs[0].values, expected.intent) < 1e-4, "\(expected)")
+            #expect(largestDifference(outputs[1].values, expected.slots) < 1e-4, "\(expected)")
+        }
     }
 
     @Test("a row of a batch gives what it gives alone")
@@ -98,6 +101,32 @@ struct ScriptModuleTests {
         let same = try narrow.forward(
             inputIDs: case3.inputIDs, attentionMask: case3.attentionMask, rows: case3.rows, length: case3.length)
         #expect(largestDifference(same[0].values, case3.intent) < 1e-4)
+    }
+
+    @Test("tiles of bfloat16 give each row what float32 gives it, but for the rounding", .enabled(if: Precision.bfloat16.isSupportedOnCPU))
+    func tiles() throws {
+        let exact = try ScriptModule(path: Fixture.path("tiles.pt"))
+        let module = try ScriptModule(path: Fixture.path("tiles.pt"), precision: .bfloat16)
+        #expect(module.parameterBytes == exact.parameterBytes - 2 * (96 * 160 + 160 * 96 + 96 * 96 + 144 * 96))
+        for expected in Fixture.tilesCases {
+            let outputs = try module.forward(
+                inputIDs: expected.inputIDs, attentionMask: expected.attentionMask, rows: expected.rows, length: expected.length)
+            for (output, values) in zip(outputs, [expected.intent, expected.slots]) {
+                let difference = largestDifference(output.values, values)
+                #expect(difference > 0 && difference < 0.02, "\(expected)")
+            }
+        }
+    }
+
+    @Test("what cannot be frozen is computed in the precision that was asked for", .enabled(if: Precision.bfloat16.isSupportedOnCPU))
+    func unfrozen() throws {
+        let exact = try ScriptModule(path: Fixture.path("swaps-parts.pt"))
+        let module = try ScriptModule(path: Fixture.path("swaps-parts.pt"), precision: .bfloat16)
+        #expect(exact.parameterBytes == 4 * 2 * 128 && module.parameterBytes == 2 * 2 * 128)
+        let left = try exact.forward(inputIDs: [3, 5], attentionMask: [1, 1], rows: 1, length: 2)
+        let right = try module.forward(inputIDs: [3, 5], attentionMask: [1, 1], rows: 1, length: 2)
+        let difference = largestDifference(left[1].values, right[1].values)
+        #expect(difference > 0 && difference < 0.1)
     }
 
     @Test("inputs of any rank go in, and the caller's arrays stay as they are")

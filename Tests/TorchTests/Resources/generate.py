@@ -81,6 +81,56 @@ class Wide(nn.Module):
         return self.intent(x[:, 0]), self.slots(x)
 
 
+class Tiles(nn.Module):
+    """What CTorch multiplies by tiles of bfloat16: two layers of an encoder, whose parts end in a whole tile, in half a one and in a quarter, and a GRU a side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.up, self.down = nn.Embedding(VOCABULARY, 96), nn.Linear(96, 160), nn.Linear(160, 96)
+        self.middle, self.first, self.second = nn.Linear(96, 96), nn.LayerNorm(96), nn.LayerNorm(96)
+        self.weights = nn.ParameterList([nn.Parameter(torch.randn(144, 96) / 10), nn.Parameter(torch.randn(144, 48) / 7), nn.Parameter(torch.randn(144)), nn.Parameter(torch.randn(144))])
+        self.intent, self.slots = nn.Linear(48, INTENTS), nn.Linear(48, SLOTS)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.words(input_ids) * attention_mask.unsqueeze(-1)
+        x = self.first(x + self.middle(x))
+        x = self.second(x + self.down(nn.functional.gelu(self.up(x))))
+        start = torch.zeros(1, x.size(0), 48, dtype=x.dtype, device=x.device)
+        weights = [self.weights[0], self.weights[1], self.weights[2], self.weights[3]]
+        x = torch.gru(x, start, weights, True, 1, 0.0, False, False, True)[0]
+        return self.intent(x[:, 0]), self.slots(x)
+
+
+@torch.jit.interface
+class Part(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        pass
+
+
+class LinearPart(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(1, 64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x)
+
+
+class SwapsParts(nn.Module):
+    """Cannot be frozen: it replaces one of its parts."""
+
+    part: Part
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part, self.other = LinearPart(), LinearPart()
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        self.part = self.other
+        x = self.part.forward(input_ids.unsqueeze(-1).to(self.other.linear.weight.dtype))
+        return x[:, 0], x
+
+
 class OneOutput(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         return input_ids.float()
@@ -162,6 +212,12 @@ def main() -> None:
     torch.manual_seed(21)
     wide = torch.jit.script(Wide().eval())
     wide.save(str(HERE / "wide.pt"))
+    torch.manual_seed(22)
+    tiles = torch.jit.script(Tiles().eval())
+    tiles.save(str(HERE / "tiles.pt"))
+    torch.manual_seed(23)
+    torch.jit.script(SwapsParts().eval()).save(str(HERE / "swaps-parts.pt"))
+    write_cases(tiles, "expected-tiles.json")
     write_cases(model, "expected.json")
     write_cases(wide, "expected-wide.json")
 
