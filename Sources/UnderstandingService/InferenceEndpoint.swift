@@ -90,7 +90,7 @@ public struct InferenceEndpoint: Sendable {
             try InferenceCodec.inferRequest(decoding: bytes, rowLimit: rowLimit)
         }
         let now = ContinuousClock.now
-        let deadline = [now + timeout, request.timeout.map { now + $0 }, context.deadline].compactMap(\.self).min()
+        let deadline = [now + timeout, request.timeout.map { now + $0 }, context.answerDeadline(at: now)].compactMap(\.self).min()
         let recognitions = try await eachRow(request.utterances) { utterance async throws(ConversationError) in
             let row = RecognitionRequest(utterance: utterance, priority: request.priority, model: request.model, topK: request.topK)
             return try await metrics.recognize(row, with: host, deadline: deadline)

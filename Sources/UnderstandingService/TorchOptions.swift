@@ -57,6 +57,10 @@ public struct TorchOptions: Sendable, Hashable {
     /// is fixed: rows of unlike lengths cost less together than one after the other (see `Benchmarks/README.md`, "Simulation").
     public static func defaultPaddingShare(on device: String) -> Double { isGPU(device) ? 0.5 : 0.15 }
 
+    /// 0.7 on a CPU, where small batches are nearly as fast a row as large ones, and a large one under way keeps everybody waiting. 0.8 on a GPU (see
+    /// `Benchmarks/README.md`, "Simulation").
+    public static func defaultBatchEfficiency(on device: String) -> Double { isGPU(device) ? 0.8 : 0.7 }
+
     /// Checks that the device is there and computes in the precision, and sets what holds for the whole process. To be called once, before models load.
     ///
     /// - Throws: `TorchError`: `.deviceUnavailable` with the reason, `.invalidArgument`; ``/Conversation/ConversationError`` `.invalidArgument` for a share of GPU

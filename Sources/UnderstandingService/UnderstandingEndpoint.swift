@@ -64,11 +64,12 @@ public struct UnderstandingEndpoint: Sendable {
         _ incoming: Result<RecognitionRequest, ConversationError>, _ context: ServerContext
     ) async throws(ConversationError) -> [UInt8] {
         let request = try metrics.counting { () throws(ConversationError) in try incoming.get() }
-        let own = ContinuousClock.now + timeout
+        let now = ContinuousClock.now
+        let deadline = [now + timeout, context.answerDeadline(at: now)].compactMap(\.self).min()
         let span = tracer?.begin("understand", parent: TraceContext(context.metadata))
         let recognition: Recognition
         do throws(ConversationError) {
-            recognition = try await metrics.recognize(request, with: host, deadline: context.deadline.map { min($0, own) } ?? own)
+            recognition = try await metrics.recognize(request, with: host, deadline: deadline)
         } catch {
             span?.end(failure: error.code.description)
             throw error
