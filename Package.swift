@@ -188,7 +188,7 @@ let package = Package(
 // One folder of fuzz targets: for a fuzzer, or for the tests, which read its committed corpus.
 let parsers: [Target.Dependency] = [
     "CHiredis", "Conversation", "Dialogue", "DialogueService", "RPC", "RPCServices", "Redis", "ServiceKit", "Tokenization", "Understanding",
-    "Wire",
+    "Wire", configuration,
 ]
 if isFuzzing {
     package.targets += [

@@ -1,17 +1,54 @@
+import Foundation
+
 extension Domain {
     /// Reads the domain in a folder: `domain.yaml`, `intents.yaml`, `slots.yaml`, `flows.yaml`, `rules.yaml` and `replies.yaml`.
     ///
     /// - Throws: ``DomainError`` with everything that is wrong with the files, each with file, line, column and what was expected.
     public static func load(directory: String) throws(DomainError) -> Domain {
+        try load(DomainFiles(directory: directory))
+    }
+
+    /// The domain in files that were read.
+    static func load(_ files: DomainFiles) throws(DomainError) -> Domain {
         let findings = Findings()
-        let domain = DomainLoader(directory: directory, findings: findings).load()
+        let domain = DomainLoader(files, findings: findings).load()
         guard findings.diagnostics.isEmpty, let domain else { throw DomainError(diagnostics: findings.sorted) }
         return domain
     }
 
     /// The version that the files of a folder would have, without checking them; it differs wherever the files do.
     public static func version(directory: String) -> String {
-        DomainLoader(directory: directory, findings: Findings()).version
+        DomainFiles.version { Array(SourceFile.contents(SourceFile.path(directory, "\($0).yaml")) ?? Data()) }
+    }
+}
+
+/// The files of a domain, read and parsed.
+struct DomainFiles {
+    /// Their names, without their ending.
+    static let names = ["domain", "intents", "slots", "flows", "rules", "replies"]
+
+    let directory: String
+    /// By name.
+    var parsed: [String: ParsedFile] = [:]
+
+    /// The files in a folder.
+    init(directory: String) {
+        self.directory = directory
+        for name in Self.names { parsed[name] = ParsedFile(SourceFile.contents(path(name)), missing: SourceFile.missing) }
+    }
+
+    func path(_ name: String) -> String { SourceFile.path(directory, "\(name).yaml") }
+
+    var version: String { Self.version { Array((parsed[$0]?.text ?? "").utf8) } }
+
+    /// A hash of all files in hexadecimal, by what stands in each.
+    static func version(_ contents: (String) -> [UInt8]) -> String {
+        var hash = FNV1a()
+        for name in names {
+            hash.add(contents(name))
+            hash.add([0xFF] as [UInt8])
+        }
+        return String(hash.value, radix: 16)
     }
 }
 
@@ -25,29 +62,21 @@ extension Findings {
 
 /// Reads the files of one domain in the order in which they depend on each other.
 struct DomainLoader {
-    /// The files of a domain, without their ending.
-    static let fileNames = ["domain", "intents", "slots", "flows", "rules", "replies"]
     /// The intents that every domain has: the moves of a conversation.
     static let moves = ["inform", "affirm", "deny"]
     /// What the bot can wait for besides a slot; no slot may have such a name.
     static let reservedNames = [Step.confirmation, Step.correction, "handoff"]
 
+    let version: String
     let files: [String: SourceFile]
 
-    init(directory: String, findings: Findings) {
-        var files: [String: SourceFile] = [:]
-        for name in Self.fileNames { files[name] = SourceFile(directory: directory, name: "\(name).yaml", findings: findings) }
-        self.files = files
-    }
-
-    /// A hash of all files in hexadecimal.
-    var version: String {
-        var hash = FNV1a()
-        for name in Self.fileNames {
-            hash.add(files[name]?.text.utf8 ?? "".utf8)
-            hash.add([0xFF] as [UInt8])
+    init(_ files: DomainFiles, findings: Findings) {
+        version = files.version
+        var sources: [String: SourceFile] = [:]
+        for name in DomainFiles.names {
+            if let parsed = files.parsed[name] { sources[name] = SourceFile(path: files.path(name), parsed, findings: findings) }
         }
-        return String(hash.value, radix: 16)
+        self.files = sources
     }
 
     /// The domain as far as it could be read; nil where a file could not be parsed at all. Findings are reported either way.

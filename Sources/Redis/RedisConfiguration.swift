@@ -12,12 +12,13 @@ extension RedisClient {
             /// A Redis Cluster, found through any of these nodes.
             case cluster(seeds: [Address])
 
-            /// The endpoint as a URL without user, password and database.
+            /// The endpoint as a URL: scheme, hosts and ports. The path of a socket and the name of a service are not shown: whoever writes user and password
+            /// in the wrong place has them there.
             public var description: String {
                 switch self {
                 case .tcp(let host, let port): "redis://\(Address(host: host, port: port))"
-                case .unix(let path): "unix://\(path)"
-                case .sentinel(let service, let sentinels): "redis+sentinel://\(Self.list(sentinels))/\(service)"
+                case .unix: "unix://…"
+                case .sentinel(_, let sentinels): "redis+sentinel://\(Self.list(sentinels))/…"
                 case .cluster(let seeds): "redis+cluster://\(Self.list(seeds))"
                 }
             }
@@ -109,8 +110,8 @@ extension RedisClient {
         /// The same as ``description``: a dump must not show the password either.
         public var debugDescription: String { description }
 
-        /// Shows no password in dumps.
-        public var customMirror: Mirror { Mirror(self, children: ["endpoint": endpoint, "database": database]) }
+        /// Shows no more than ``description`` in dumps.
+        public var customMirror: Mirror { Mirror(self, children: ["endpoint": "\(endpoint)", "database": database]) }
     }
 }
 

@@ -7,7 +7,8 @@ extension RedisClient.Configuration {
     /// - `redis+cluster://[user[:password]@]host[:port],…`: a Redis Cluster, found by some of its nodes
     /// - `rediss://`, `rediss+sentinel://` and `rediss+cluster://`: the same over TLS
     ///
-    /// User, password, hosts, service and path may be percent-encoded. An IPv6 address is in brackets.
+    /// User, password, hosts, service and path may be percent-encoded, and an @ in service or path must be: what stands before one is taken for user and
+    /// password in the wrong place. An IPv6 address is in brackets.
     public init(url: String) throws(RedisError) {
         guard let separator = Self.range(of: "://", in: url) else {
             throw Self.invalid("it has no scheme")
@@ -42,7 +43,7 @@ extension RedisClient.Configuration {
         }
         let database = words.count == 2 ? try Self.database(words[1]) : 0
         self.init(
-            endpoint: .sentinel(service: try Self.decoded(first, "the service"), sentinels: sentinels), username: username,
+            endpoint: .sentinel(service: try Self.named(first, "the service"), sentinels: sentinels), username: username,
             password: password, database: database)
     }
 
@@ -59,7 +60,7 @@ extension RedisClient.Configuration {
         let (username, password, host) = try Self.splitUser(text[..<slash])
         guard host.isEmpty else { throw Self.invalid("unix:// is followed by an absolute path, as in unix:///run/redis.sock") }
         let question = text[slash...].firstIndex(of: "?") ?? text.endIndex
-        let path = try Self.decoded(text[slash..<question], "the path")
+        let path = try Self.named(text[slash..<question], "the path")
         guard path.utf8.count > 1 else { throw Self.invalid("unix:// needs the path of a socket") }
         var database = 0
         let query = text[question...].dropFirst()
@@ -129,6 +130,15 @@ extension RedisClient.Configuration {
             throw invalid("the database is not a whole number from 0")
         }
         return Int(number)
+    }
+
+    /// Percent-decoding of what errors may repeat: a user and a password that got into it are refused.
+    private static func named(_ text: Substring, _ part: String) throws(RedisError) -> String {
+        guard !text.contains("@") else {
+            throw invalid(
+                "\(part) has an @ in it (user and password stand before it, with %2F in place of a /; an @ of its own is written %40)")
+        }
+        return try decoded(text, part)
     }
 
     /// Percent-decoding. The text itself is not repeated in the error: it may be a password.

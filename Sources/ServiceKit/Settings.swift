@@ -17,20 +17,27 @@ public struct Settings: Sendable {
     ///   - environment: The environment variables.
     /// - Throws: ``SettingsError`` where the file cannot be read or is not YAML.
     public init(flags: [String: String?], file: String?, environment: [String: String]) async throws(SettingsError) {
+        var lines: FileProvider<YAMLSnapshot>?
+        if let file {
+            do {
+                lines = try await FileProvider(filePath: FilePath(file))
+            } catch {
+                throw SettingsError(
+                    "the settings file \(file) cannot be read: \(error); lines such as 'listen: 127.0.0.1:50051' are expected")
+            }
+        }
+        self.init(flags: flags, environment: environment, lines: lines, of: file)
+    }
+
+    /// Settings from these sources, of which the file was read.
+    init(flags: [String: String?], environment: [String: String], lines: (any ConfigProvider)?, of file: String?) {
         var flagValues: [AbsoluteConfigKey: ConfigValue] = [:]
         for case (let key, let value?) in flags { flagValues[[key]] = ConfigValue(.string(value), isSecret: false) }
         var providers: [any ConfigProvider] = [
             InMemoryProvider(name: "flags", values: flagValues),
             EnvironmentVariablesProvider(environmentVariables: environment).prefixKeys(with: "kefu"),
         ]
-        if let file {
-            do {
-                providers.append(try await FileProvider<YAMLSnapshot>(filePath: FilePath(file)))
-            } catch {
-                throw SettingsError(
-                    "the settings file \(file) cannot be read: \(error); lines such as 'listen: 127.0.0.1:50051' are expected")
-            }
-        }
+        if let lines { providers.append(lines) }
         self.reader = ConfigReader(providers: providers)
         self.file = file
     }

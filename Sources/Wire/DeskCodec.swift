@@ -67,7 +67,7 @@ public enum DeskCodec {
                 var said = try text(message.text, "text")
                 if message.sealed_text.len > 0 {
                     let sealed = Array(UnsafeBufferPointer(start: message.sealed_text.data, count: message.sealed_text.len))
-                    said = String(decoding: try open(sealed), as: UTF8.self)
+                    said = try text(try open(sealed), "text")
                 }
                 return AgentMessage(
                     id: try text(message.id, "id"), agent: try text(message.agent, "agent"), text: said,

@@ -22,7 +22,11 @@ func reading<M, R>(
 /// - Throws: ``ConversationError`` with code `.invalidArgument` where it is not UTF-8, or has U+0000 in it.
 func text(_ data: ProtobufCBinaryData, _ field: String) throws(ConversationError) -> String {
     guard let start = data.data, data.len > 0 else { return "" }
-    let bytes = UnsafeBufferPointer(start: start, count: data.len)
+    return try text(UnsafeBufferPointer(start: start, count: data.len), field)
+}
+
+/// The text in `bytes`, by the same rules.
+func text(_ bytes: some Collection<UInt8>, _ field: String) throws(ConversationError) -> String {
     guard let string = String(validating: bytes, as: UTF8.self) else {
         throw ConversationError(.invalidArgument, "\(field) is not valid UTF-8")
     }

@@ -31,7 +31,7 @@ import Testing
         "redis://h/-1", "redis://h/1/2", "redis://h?db=1", "redis://::1", "redis://[::1", "redis://[::1]x", "redis://:sesame%zz@h",
         "redis://:sesame%@h",
         "redis://:sesame%FF@h", "redis://h%00", "unix://relative/path", "unix://", "unix:///", "unix:///p?x=1", "unix:///p?db=",
-        "unix:///p?db=1&db=2",
+        "unix:///p?db=1&db=2", "unix:///u:sesame@/run/redis.sock", "unix:///sesame@",
     ])
     func badURLs(url: String) throws {
         let error = try #require(throws: RedisError.self) { try RedisClient.Configuration(url: url) }
@@ -42,8 +42,8 @@ import Testing
 
     @Test(
         arguments: [
-            ("redis+sentinel://h1,h2:7,[::1]/mymaster", "redis+sentinel://h1:26379,h2:7,[::1]:26379/mymaster", nil, 0, false),
-            ("rediss+sentinel://u:p@h1/a%2Fb/4", "redis+sentinel://h1:26379/a/b", "p", 4, true),
+            ("redis+sentinel://h1,h2:7,[::1]/mymaster", "redis+sentinel://h1:26379,h2:7,[::1]:26379/…", nil, 0, false),
+            ("rediss+sentinel://u:p@h1/a%2Fb/4", "redis+sentinel://h1:26379/…", "p", 4, true),
             ("redis+cluster://h1,h2:7000", "redis+cluster://h1:6379,h2:7000", nil, 0, false),
             ("rediss+cluster://:p@h1/0", "redis+cluster://h1:6379", "p", 0, true),
             ("rediss://h:7/1", "redis://h:7", nil, 1, true),
@@ -59,11 +59,33 @@ import Testing
     @Test(arguments: [
         "redis+sentinel://h1,h2", "redis+sentinel://h1/", "redis+sentinel://h1,,h2/s", "redis+sentinel:///s", "redis+sentinel://h1/s/x",
         "redis+sentinel://h1/s/1/2", "redis+cluster://", "redis+cluster://h1/1", "redis+cluster://h1,", "redis+cluster://h:99999",
-        "unixs:///p", "rediss+unix:///p",
+        "unixs:///p", "rediss+unix:///p", "redis+sentinel://u:1/sesame@h1", "redis+sentinel://h1/sesame@s/1",
     ])
     func badURLsOfSeveralServers(url: String) throws {
         let error = try #require(throws: RedisError.self) { try RedisClient.Configuration(url: url) }
         #expect(error.code == .invalidURL)
+        #expect(!error.message.contains("sesame"))
+    }
+
+    @Test func aServiceIsDecoded() throws {
+        let configuration = try RedisClient.Configuration(url: "redis+sentinel://h/a%2Fb%40c")
+        #expect(configuration.endpoint == .sentinel(service: "a/b@c", sentinels: [.init(host: "h", port: 26379)]))
+    }
+
+    /// A password that is repeated where none belongs.
+    @Test(arguments: [
+        ("redis://u:sesame@h:7/3", "redis://h:7 database 3"), ("unix://u:sesame@/run/sesame.sock?db=2", "unix://… database 2"),
+        ("unix:///sesame%40/redis.sock", "unix://… database 0"),
+        ("rediss+sentinel://u:sesame@h1,h2:7/sesame/1", "redis+sentinel://h1:26379,h2:7/… database 1 over TLS"),
+        ("redis+cluster://:sesame@h1", "redis+cluster://h1:6379 database 0"),
+    ])
+    func aDescriptionIsOfSchemeHostsPortsAndDatabase(url: String, description: String) throws {
+        let configuration = try RedisClient.Configuration(url: url)
+        #expect("\(configuration)" == description)
+        #expect(String(reflecting: configuration) == description)
+        var dumped = ""
+        dump(configuration, to: &dumped)
+        #expect(!dumped.contains("sesame"), "\(dumped)")
     }
 
     /// The check value of CRC-16/XMODEM, and slots as `CLUSTER KEYSLOT` of redis-server 7.0.15 gives them.

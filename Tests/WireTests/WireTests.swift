@@ -119,6 +119,28 @@ private func exampleReply() throws -> Reply {
     }
 }
 
+@Suite struct DeskCodecTests {
+    private let said = AgentMessage(id: "lease:1", agent: "小王", text: "您好😊", at: Timestamp(milliseconds: 1_796_026_200_000))
+
+    @Test func anOutboxIsReadAsOne() throws {
+        let outbox = DeskCodec.outbox(said) + DeskCodec.outbox(said, sealed: [1, 2, 3])
+        let messages = try DeskCodec.outbox(decoding: outbox) { sealed in
+            #expect(sealed == [1, 2, 3])
+            return Array("在吗".utf8)
+        }
+        #expect(messages.map(\.text) == ["您好😊", "在吗"])
+    }
+
+    /// Text that was encrypted is held to what other text is: what is read of it can be written plain, and read again.
+    @Test(arguments: ["a\0b".utf8.map { $0 }, [0xFF], [0xE5, 0xB9]])
+    func whatIsNotTextIsRefusedEncryptedToo(bytes: [UInt8]) {
+        let error = #expect(throws: ConversationError.self) {
+            try DeskCodec.outbox(decoding: DeskCodec.outbox(said, sealed: [1])) { _ in bytes }
+        }
+        #expect(error?.code == .invalidArgument)
+    }
+}
+
 @Suite struct UnderstandingCodecTests {
     @Test func requestsSurviveTheWire() throws {
         let request = RecognitionRequest(

@@ -10,14 +10,17 @@ extension RecordedConversation {
         let findings = Findings()
         var conversations: [RecordedConversation] = []
         for (directory, name) in files(path, findings) {
-            let file = SourceFile(directory: directory, name: name, findings: findings)
-            guard let root = file.root else { continue }
-            for item in root.fields(required: ["conversations"])["conversations"]?.items() ?? [] {
-                if let conversation = ConversationReader(domain: domain).conversation(item) { conversations.append(conversation) }
-            }
+            conversations += read(SourceFile(directory: directory, name: name, findings: findings), domain: domain)
         }
         guard findings.diagnostics.isEmpty else { throw DomainError(diagnostics: findings.sorted) }
         return conversations
+    }
+
+    /// The conversations of one file as far as they could be read.
+    static func read(_ file: SourceFile, domain: Domain) -> [RecordedConversation] {
+        guard let root = file.root else { return [] }
+        let items = root.fields(required: ["conversations"])["conversations"]?.items() ?? []
+        return items.compactMap { ConversationReader(domain: domain).conversation($0) }
     }
 
     private static func files(_ path: String, _ findings: Findings) -> [(directory: String, name: String)] {

@@ -1,6 +1,5 @@
 import Conversation
 import Foundation
-import Synchronization
 import Wire
 
 @testable import Dialogue
@@ -9,60 +8,32 @@ import Wire
 extension FuzzTarget {
     static let domains: [FuzzTarget] = [domain, turn]
 
-    /// A domain's folder in memory, of which one file is replaced by what the fuzzer made.
-    private final class Folder: Sendable {
-        static let names = ["domain", "intents", "slots", "flows", "rules", "replies"]
-
-        let path: String
-        /// By the order of the names: a domain as small as one can be with everything in it.
-        private let files: [Data]
-        /// The file that is another than it was.
-        private let replaced = Mutex(0)
-
-        init() throws {
-            // Tests/Fuzz/Domain, beside the folder of this file.
-            let source = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().appending(path: "Domain")
-            files = try Self.names.map { try Data(contentsOf: source.appending(path: "\($0).yaml")) }
-            let memory = "/dev/shm"
-            let base = FileManager.default.isWritableFile(atPath: memory) ? URL(filePath: memory) : FileManager.default.temporaryDirectory
-            path = base.appending(path: "kefu-fuzz-\(ProcessInfo.processInfo.processIdentifier)").path
-            try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-            for number in files.indices { try write(files[number], to: Self.names[number]) }
-        }
-
-        deinit { try? FileManager.default.removeItem(atPath: path) }
-
-        func write(_ bytes: Data, to name: String) throws { try bytes.write(to: URL(filePath: "\(path)/\(name).yaml")) }
-
-        func replace(_ number: Int, by bytes: [UInt8]) throws {
-            let last = replaced.withLock { last in
-                defer { last = number }
-                return last
-            }
-            if last != number { try write(files[last], to: Self.names[last]) }
-            try write(Data(bytes), to: Self.names[number])
-        }
-    }
-
-    private static let folder = Result { try Folder() }
-    private static let smallest = Result { try Domain.load(directory: folder.get().path) }
+    /// A domain as small as one can be with everything in it: Tests/Fuzz/Domain, beside the folder of this file. Each file is parsed once.
+    // It is only read, by one target at a time; Yams does not say that its nodes are Sendable.
+    nonisolated(unsafe) private static let files = DomainFiles(
+        directory: URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().appending(path: "Domain").path)
+    private static let smallest = Result { try Domain.load(files) }
 
     /// The files of a domain, and recorded conversations: what is wrong is told with a place in the file, and a domain that is accepted can take a turn.
     private static let domain = FuzzTarget("domain", maximumLength: 4096) { input in
         var parts = Parts(input)
         let number = parts.choice(7)
-        guard let folder = try? folder.get(), let smallest = try? smallest.get() else {
-            fatalError("the small domain is refused: \(smallest)")
-        }
+        guard let smallest = try? smallest.get() else { fatalError("the small domain is refused: \(smallest)") }
+        let file = ParsedFile(Data(parts.bytes), missing: "")
         do {
             if number == 6 {
-                try folder.write(Data(parts.bytes), to: "conversations")
-                let conversations = try RecordedConversation.load("\(folder.path)/conversations.yaml", domain: smallest)
+                let findings = Findings()
+                let conversations = RecordedConversation.read(SourceFile(path: "conversations", file, findings: findings), domain: smallest)
                 for conversation in conversations { require(conversation.line >= 1, "a conversation in line \(conversation.line)") }
+                if !findings.diagnostics.isEmpty { throw DomainError(diagnostics: findings.sorted) }
             } else {
-                try folder.replace(number, by: parts.bytes)
-                let domain = try Domain.load(directory: folder.path)
-                require(domain.version == Domain.version(directory: folder.path), "the version is not that of the files")
+                let name = DomainFiles.names[number]
+                var files = files
+                let bytes = parts.bytes
+                let version = DomainFiles.version { $0 == name ? bytes : Array((files.parsed[$0]?.text ?? "").utf8) }
+                files.parsed[name] = file
+                let domain = try Domain.load(files)
+                require(domain.version == version, "the version is not that of the files")
                 try takeTurns(domain)
             }
         } catch let error as DomainError {

@@ -1,6 +1,6 @@
+import Configuration
 import Conversation
 import Foundation
-import Synchronization
 
 @testable import DialogueService
 @testable import RPC
@@ -67,23 +67,46 @@ extension FuzzTarget {
         _ = try? callers.check(against: ["a.B"])
     }
 
-    private static let path = "\(FileManager.default.temporaryDirectory.path)/kefu-fuzz-\(ProcessInfo.processInfo.processIdentifier).yaml"
-
-    /// `--settings`, a YAML file.
+    /// `--settings`, a YAML file: its lines as they are read of a file.
     private static let settings = FuzzTarget("settings", maximumLength: 512) { input in
-        guard FileManager.default.createFile(atPath: path, contents: Data(input)) else { fatalError("\(path) cannot be written") }
-        defer { try? FileManager.default.removeItem(atPath: path) }
-        let done = DispatchSemaphore(value: 0)
-        Task {
-            defer { done.signal() }
-            guard let settings = try? await Settings(flags: [:], file: path, environment: [:]) else { return }
-            if let batch = try? settings.int("batch-size", default: 1, in: 1...64) { require((1...64).contains(batch), "\(batch)") }
-            if let ratio = try? settings.number("trace-ratio", in: 0...1) { require((0...1).contains(ratio), "\(ratio)") }
-            _ = try? settings.milliseconds("grace-ms", default: .zero)
-            _ = try? settings.flag("inspector")
-            _ = try? settings.logLevel()
-            _ = settings.string("listen")
-        }
-        done.wait()
+        guard let lines = try? Lines(input) else { return }
+        let settings = Settings(flags: [:], environment: [:], lines: lines, of: "settings.yaml")
+        if let batch = try? settings.int("batch-size", default: 1, in: 1...64) { require((1...64).contains(batch), "\(batch)") }
+        if let ratio = try? settings.number("trace-ratio", in: 0...1) { require((0...1).contains(ratio), "\(ratio)") }
+        _ = try? settings.milliseconds("grace-ms", default: .zero)
+        _ = try? settings.flag("inspector")
+        _ = try? settings.logLevel()
+        _ = settings.string("listen")
     }
+}
+
+/// What `FileProvider` makes of a file, without the file: an input would otherwise pay for the file system and for other threads.
+private struct Lines: ConfigProvider {
+    private let lines: YAMLSnapshot
+
+    init(_ bytes: [UInt8]) throws { lines = try YAMLSnapshot(data: bytes.span.bytes, providerName: "lines", parsingOptions: .default) }
+
+    var providerName: String { lines.providerName }
+
+    func value(forKey key: AbsoluteConfigKey, type: ConfigType) throws -> LookupResult { try lines.value(forKey: key, type: type) }
+
+    nonisolated(nonsending) func fetchValue(forKey key: AbsoluteConfigKey, type: ConfigType) async throws -> LookupResult {
+        try value(forKey: key, type: type)
+    }
+
+    nonisolated(nonsending) func watchValue<Return: ~Copyable>(
+        forKey key: AbsoluteConfigKey, type: ConfigType,
+        updatesHandler:
+            nonisolated(nonsending) (_ updates: ConfigUpdatesAsyncSequence<Result<LookupResult, any Error>, Never>) async throws -> Return
+    ) async throws -> Return {
+        try await watchValueFromValue(forKey: key, type: type, updatesHandler: updatesHandler)
+    }
+
+    nonisolated(nonsending) func watchSnapshot<Return: ~Copyable>(
+        updatesHandler: nonisolated(nonsending) (_ updates: ConfigUpdatesAsyncSequence<any ConfigSnapshot, Never>) async throws -> Return
+    ) async throws -> Return {
+        try await watchSnapshotFromSnapshot(updatesHandler: updatesHandler)
+    }
+
+    func snapshot() -> any ConfigSnapshot { lines }
 }
