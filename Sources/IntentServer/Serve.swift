@@ -82,7 +82,8 @@ struct Serve: AsyncParsableCommand {
                 "default-model": defaultModel,
                 "cascade": cascade, "cache-bytes": cacheBytes, "device": device, "precision": precision, "gpu-memory-share": gpuMemoryShare,
                 "workers": workers, "threads": threads,
-                "batch-size": batchSize, "padding-share": paddingShare, "batch-efficiency": batchEfficiency, "queue": queue, "timeout-ms": timeoutMs,
+                "batch-size": batchSize, "padding-share": paddingShare, "batch-efficiency": batchEfficiency, "queue": queue,
+                "timeout-ms": timeoutMs,
             ].merging(common.flags) { $1 }, file: common.settings, environment: Program.environment)
         let logger = Program.logger("intent-server", level: try settings.logLevel(), format: try settings.logFormat())
         let grace = try settings.milliseconds("grace-ms", default: .seconds(10))
