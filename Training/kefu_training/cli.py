@@ -76,7 +76,7 @@ def _train(options: argparse.Namespace, given: list[str]) -> int:
     import torch
 
     from .start import Sizes, load_start
-    from .train import RunFolder, Teacher, TrainingOptions, train
+    from .train import RunFolder, Teacher, TrainingOptions, fitting_average, fitting_epochs, train
 
     paths = [*options.train, options.dev]
     schema, (*train_files, dev_examples) = _load(paths, options.schema)
@@ -84,6 +84,10 @@ def _train(options: argparse.Namespace, given: list[str]) -> int:
     torch.set_num_threads(options.threads)
     sizes = Sizes(options.layers, options.hidden, options.heads, options.feed_forward, options.positions)
     start = load_start(options.encoder, sizes, options.vocabulary)
+    if options.epochs is None:
+        options.epochs = fitting_epochs(len(train_examples), options.batch)
+    if options.average is None:
+        options.average = fitting_average(len(train_examples), options.batch, options.epochs)
     settings = TrainingOptions(**{name: getattr(options, name) for name in TrainingOptions.__dataclass_fields__})
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in options.train)).hexdigest()
     about = {
@@ -374,7 +378,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     for name, value in (("hidden", 384), ("heads", 12), ("feed-forward", 1536), ("positions", 512)):
         parser.add_argument(f"--{name}", type=int, default=value, help="size of a random encoder")
     parser.add_argument("--gru", type=int, default=192, help="width of the GRU, each direction")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, help="without it as many as make 1,000 steps, and 7 at least")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--encoder-rate", type=float, default=3e-4)
     parser.add_argument("--embedding-rate", type=float, default=3e-4, help="of the word embedding; 0 keeps it as it came")
@@ -384,9 +388,11 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--smoothing", type=float, default=0.1, help="label smoothing")
     parser.add_argument("--digit-chance", type=float, default=0.1, help="chance for a digit to become #")
-    parser.add_argument("--augment", type=float, default=1.0, help="how often examples are changed otherwise; 0: never")
+    parser.add_argument("--augment", type=float, default=0.6, help="how often examples are changed otherwise; 0: never")
     parser.add_argument("--class-weight", type=float, default=0.0, help="an intent weighs its share to the power of minus this")
-    parser.add_argument("--average", type=float, default=0.0, help="decay a step of a moving average of the weights; 0: none")
+    parser.add_argument(
+        "--average", type=float, help="decay a step of a moving average of the weights; 0: none; without it the average spans 1/14 of all steps"
+    )
     parser.add_argument("--teacher", type=Path, help="a run of the same schema whose opinion is learnt beside the annotation")
     parser.add_argument("--teacher-share", type=float, default=0.7, help="of its opinion in the loss")
     parser.add_argument("--teacher-temperature", type=float, default=2.0)

@@ -49,7 +49,7 @@ class TrainingOptions:
     """The share of the probability that label smoothing spreads over all labels."""
     digit_chance: float = 0.1
     """The chance for a digit to become ``#``."""
-    augment: float = 1.0
+    augment: float = 0.6
     """How often examples are changed otherwise, as a factor of the chances in ``Augmentation``; 0: never."""
     class_weight: float = 0.0
     """An intent weighs (its share of the data) to the power of minus this, 1 on average: 0 leaves them as they come, 1 makes all equal."""
@@ -64,6 +64,17 @@ class TrainingOptions:
     precision: str = "float32"
     """What the passes over the training data compute in: ``float32``, or ``bfloat16`` (autocast), faster where the processor has it."""
     seed: int = 1
+
+
+def fitting_epochs(examples: int, batch: int) -> int:
+    """How many epochs a data set of this size needs: 7, and more where they would be fewer than 1,000 steps."""
+    return max(7, -(-1000 // -(-examples // batch)))
+
+
+def fitting_average(examples: int, batch: int, epochs: int) -> float:
+    """The decay of a moving average that spans 1/14 of all steps; 0 where that is less than four, the steps between two of its updates."""
+    span = epochs * -(-examples // batch) / 14
+    return 0.0 if span < 4 else 1 - 1 / span
 
 
 class RunError(Exception):
