@@ -216,7 +216,7 @@ def test_torch_waits_passively_without_being_told():
     (["--gpu-memory-share", "0.5"], ["GPU memory", "cuda:N is expected"]),
     (["--gpu-memory-share", "2"], ["--gpu-memory-share", "0.0 to 1.0"]),
     (["--padding-share", "1.5"], ["--padding-share", "0.0 to 1.0"]),
-    (["--batch-efficiency", "-1"], ["--batch-efficiency", "0.0 to 1.0"]),
+    (["--batch-efficiency", "1.5"], ["--batch-efficiency", "0.0 to 1.0"]),
 ])
 def test_a_device_that_is_not_there_is_told_at_once(arguments, words):
     if arguments == ["--device", "cuda:0"] and torch.cuda.is_available():
