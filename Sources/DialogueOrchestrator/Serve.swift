@@ -160,7 +160,7 @@ struct Serve: AsyncParsableCommand {
         let first: [any ServiceLifecycle.Service] =
             (traces.map { [$0.exporter] } ?? []) + (storeService.map { [$0] } ?? []) + (recorded?.services ?? [])
             + (http.map { [$0.server] } ?? [])
-        let certificates = try TransportSecurity.Reloader(security, settings: settings, logger: logger)
+        let certificates = try TransportSecurity.Reloader(security, settings: settings, registry: registry, logger: logger)
         try await Program.run(first + [announcement, reloader, certificates, server], grace: grace, logger: logger)
         for channel in partChannels + [understanding] { await channel.close() }
         await queue.shutdown()

@@ -148,7 +148,7 @@ struct Serve: AsyncParsableCommand {
             health.set(.serving)
             Program.announce(addresses)
         }
-        let certificates = try TransportSecurity.Reloader(security, settings: settings, logger: logger)
+        let certificates = try TransportSecurity.Reloader(security, settings: settings, registry: registry, logger: logger)
         // The HTTP side goes last, so that the drain can be watched.
         try await Program.run(
             (traces.map { [$0.exporter] } ?? []) + (http.map { [$0.1] } ?? [])

@@ -101,11 +101,20 @@ public final class Channel: Sendable {
     /// thread, at any time.
     ///
     /// - Throws: ``RPCError`` with code `.invalidArgument` where they cannot be used. What was in use then stays.
-    public func update(_ security: ChannelSecurity) throws(RPCError) {
+    public func update(_ security: ChannelSecurity) throws(RPCError) { try prepare(security).apply() }
+
+    /// Does all of ``update(_:)`` that can fail.
+    ///
+    /// - Throws: ``RPCError`` with code `.invalidArgument` where they cannot be used.
+    public func prepare(_ security: ChannelSecurity) throws(RPCError) -> SecurityUpdate {
         try security.pem()?.check()
         var configuration = configuration
         configuration.security = security
         let connections = try Self.connections(target, configuration, queue)
+        return SecurityUpdate { self.use(connections) }
+    }
+
+    private func use(_ connections: Connections) {
         // What was there is given up outside of the lock.
         let former = state.withLock { state in
             if state.connections == nil || state.isClosing { return connections }

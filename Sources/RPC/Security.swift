@@ -21,6 +21,18 @@ public enum ChannelSecurity: Sendable {
         authority: [UInt8]? = nil, clientCertificateChain: [UInt8]? = nil, clientKey: [UInt8]? = nil, overrideServerName: String? = nil)
 }
 
+/// Other certificates for a server or a channel, ready to be used: nothing can fail any more.
+///
+/// Several are changed together by preparing all before the first is applied. What is not applied changes nothing.
+public struct SecurityUpdate: Sendable {
+    private let use: @Sendable () -> Void
+
+    init(_ use: @escaping @Sendable () -> Void) { self.use = use }
+
+    /// Uses them for the connections that are made from now on. From any thread.
+    public func apply() { use() }
+}
+
 extension ServerSecurity {
     /// Holds certificates and key to what the core can use.
     ///

@@ -72,7 +72,12 @@ public final class Server: Sendable {
     ///
     /// - Throws: ``RPCError`` with code `.invalidArgument` where they cannot be used, or where the server has no TLS, or clients would be asked for
     ///   certificates and were not before, or the other way round. What was in use then stays.
-    public func update(_ security: ServerSecurity) throws(RPCError) { try core.update(security) }
+    public func update(_ security: ServerSecurity) throws(RPCError) { try prepare(security).apply() }
+
+    /// Does all of ``update(_:)`` that can fail.
+    ///
+    /// - Throws: ``RPCError`` with code `.invalidArgument` where ``update(_:)`` would.
+    public func prepare(_ security: ServerSecurity) throws(RPCError) -> SecurityUpdate { try core.prepare(security) }
 
     /// Tells clients to go elsewhere and takes no new calls. Calls under way may finish; what is left after `grace` is cancelled.
     ///
@@ -185,13 +190,15 @@ final class ServerCore: EventOwner, @unchecked Sendable {
         return UInt16(address[address.index(after: colon)...]) != nil
     }
 
-    func update(_ security: ServerSecurity) throws(RPCError) {
+    func prepare(_ security: ServerSecurity) throws(RPCError) -> SecurityUpdate {
         guard isSecured, let pem = try security.pem(), security.isAuthenticating == isAuthenticating else {
             throw RPCError(.invalidArgument, "whether a server has TLS, and whether it asks clients for certificates, cannot change")
         }
         try pem.check()
-        state.withLock { state in
-            if let handle = state.handle { pem.withUnsafeTLS { cgrpc_server_update_tls(handle, $0) } }
+        return SecurityUpdate {
+            self.state.withLock { state in
+                if let handle = state.handle { pem.withUnsafeTLS { cgrpc_server_update_tls(handle, $0) } }
+            }
         }
     }
 

@@ -34,8 +34,6 @@ public final class TransportSecurity: Sendable {
     private struct State {
         var contents: Contents
         var material: Material
-        /// What was found and could not be used.
-        var refused: String?
         var servers: [(server: Server, services: [String])] = []
         var channels: [Channel] = []
     }
@@ -89,10 +87,13 @@ public final class TransportSecurity: Sendable {
     ) throws(RPCError) -> Channel {
         guard address.hasPrefix("tls:") else { return try Channel(address, configuration: configuration, queue: queue) }
         var configuration = configuration
-        configuration.security = state.withLock { $0.material.client }
-        let channel = try Channel(String(address.dropFirst(4)), configuration: configuration, queue: queue)
-        if !paths.isEmpty { state.withLock { $0.channels.append(channel) } }
-        return channel
+        // Under the lock, so that no change of the files falls between.
+        return try state.withLock { state throws(RPCError) in
+            configuration.security = state.material.client
+            let channel = try Channel(String(address.dropFirst(4)), configuration: configuration, queue: queue)
+            if !paths.isEmpty { state.channels.append(channel) }
+            return channel
+        }
     }
 
     /// Keeps the certificates of a server as they are in the files.
@@ -102,37 +103,38 @@ public final class TransportSecurity: Sendable {
         if !paths.isEmpty { state.withLock { $0.servers.append((server, services)) } }
     }
 
-    /// Uses what is in the files, where that changed and can be used; else what was there before stays.
+    /// Uses what is in the files, where that changed and can be used, at every server and channel; else at all of them what was there before stays.
     ///
     /// - Returns: Whether something changed.
-    /// - Throws: ``SettingsError``: it cannot be used. Once for each fault that is found.
+    /// - Throws: ``SettingsError``: it cannot be used.
     @discardableResult
     public func reload() throws(SettingsError) -> Bool {
-        let (former, servers, channels, refused) = state.withLock { ($0.contents, $0.servers, $0.channels, $0.refused) }
-        do {
-            let contents = try Self.read(paths)
-            if contents == former {
-                state.withLock { $0.refused = nil }
-                return false
-            }
+        let contents = try Self.read(paths)
+        return try state.withLock { state throws(SettingsError) in
+            if contents == state.contents { return false }
             let material = try Self.material(contents, paths)
-            for (_, services) in servers { try material.callers?.check(against: services) }
-            try material.check()
-            for (server, _) in servers {
-                if case .tls = material.server { try server.update(material.server) }
-            }
-            for channel in channels { try channel.update(material.client) }
-            state.withLock { state in
-                state.contents = contents
-                state.material = material
-                state.refused = nil
-            }
+            for (_, services) in state.servers { try material.callers?.check(against: services) }
+            let updates = try Self.updates(to: material, of: state.servers.map(\.server), and: state.channels)
+            for update in updates { update.apply() }
+            state.contents = contents
+            state.material = material
             return true
+        }
+    }
+
+    private static func updates(
+        to material: Material, of servers: [Server], and channels: [Channel]
+    ) throws(SettingsError) -> [SecurityUpdate] {
+        do throws(RPCError) {
+            try material.check()
+            var updates: [SecurityUpdate] = []
+            if case .tls = material.server {
+                for server in servers { updates.append(try server.prepare(material.server)) }
+            }
+            for channel in channels { updates.append(try channel.prepare(material.client)) }
+            return updates
         } catch {
-            let fault = "\(error)"
-            if fault == refused { return false }
-            state.withLock { $0.refused = fault }
-            throw SettingsError(fault)
+            throw SettingsError("\(error)")
         }
     }
 
@@ -161,23 +163,33 @@ public final class TransportSecurity: Sendable {
     }
 
     /// Looks at the files from time to time, as a service of the process.
-    public struct Reloader: ServiceLifecycle.Service {
+    public final class Reloader: ServiceLifecycle.Service {
         private let security: TransportSecurity
         private let interval: Duration
+        private let changes: MetricFamily<Counter>
         private let logger: Logger
+        /// What was found and could not be used, so that it is told of once.
+        private let refused = Mutex<String?>(nil)
 
         /// A reloader by the setting `tls-poll-ms`.
         ///
         /// - Throws: ``SettingsError`` where the setting is none.
-        public init(_ security: TransportSecurity, settings: Settings, logger: Logger) throws(SettingsError) {
+        public init(
+            _ security: TransportSecurity, settings: Settings, registry: MetricsRegistry, logger: Logger
+        ) throws(SettingsError) {
             self.security = security
             self.logger = logger
+            changes = registry.counters(
+                "kefu_tls_changes_total",
+                "Looks at the files of TLS that found a change, by what became of it; refused: once a look, until the files can be used.",
+                labels: ["outcome"])
+            for outcome in ["used", "refused"] { _ = changes(outcome) }
             interval = try settings.milliseconds("tls-poll-ms", default: .seconds(10))
         }
 
         /// Looks until a graceful shutdown. Without files, or with an interval of 0, it only waits.
         public func run() async {
-            await cancelWhenGracefulShutdown {
+            await cancelWhenGracefulShutdown { [self] in
                 let isIdle = interval == .zero || security.paths.isEmpty
                 while (try? await Task.sleep(for: isIdle ? .seconds(3600) : interval)) != nil {
                     if !isIdle { look() }
@@ -185,11 +197,22 @@ public final class TransportSecurity: Sendable {
             }
         }
 
-        private func look() {
+        func look() {
             do throws(SettingsError) {
-                if try security.reload() { logger.notice("the files of TLS have changed; connections from now on use what is in them") }
+                let isChanged = try security.reload()
+                refused.withLock { $0 = nil }
+                guard isChanged else { return }
+                changes("used").increment()
+                logger.notice("the files of TLS have changed; connections from now on use what is in them")
             } catch {
-                logger.warning("the files of TLS have changed and cannot be used; what was in them before stays in use: \(error)")
+                changes("refused").increment()
+                let fault = "\(error)"
+                let isNew = refused.withLock { refused in
+                    defer { refused = fault }
+                    return refused != fault
+                }
+                guard isNew else { return }
+                logger.warning("the files of TLS have changed and cannot be used; what was in them before stays in use: \(fault)")
             }
         }
     }

@@ -217,7 +217,8 @@ private func wire(_ summary: RecognitionSummary, _ arena: inout Arena) -> Kefu__
 
 private func summary(_ message: Kefu__Dialogue__V1__Recognition) throws(ConversationError) -> RecognitionSummary {
     RecognitionSummary(
-        intent: Intent(name: try text(message.intent, "recognition.intent"), confidence: message.confidence),
+        intent: Intent(
+            name: try text(message.intent, "recognition.intent"), confidence: try finite(message.confidence, "recognition.confidence")),
         slots: try each(message.slots, message.n_slots, slotValue), model: try text(message.model, "recognition.model"),
         variant: try text(message.variant, "recognition.variant"))
 }
@@ -280,7 +281,7 @@ private func wire(_ turn: Turn, _ arena: inout Arena) -> Kefu__Dialogue__V1__Tur
 
 private func turn(_ message: Kefu__Dialogue__V1__Turn) throws(ConversationError) -> Turn {
     Turn(
-        seq: message.seq, intent: try text(message.intent, "turn.intent"), confidence: message.confidence,
+        seq: message.seq, intent: try text(message.intent, "turn.intent"), confidence: try finite(message.confidence, "turn.confidence"),
         at: Timestamp(milliseconds: message.at_ms), source: source(message.source))
 }
 

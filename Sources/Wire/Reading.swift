@@ -36,6 +36,14 @@ func text(_ bytes: some Collection<UInt8>, _ field: String) throws(ConversationE
     return string
 }
 
+/// A confidence that can be compared, and written as JSON.
+func finite(_ confidence: Float, _ field: String) throws(ConversationError) -> Float {
+    guard confidence.isFinite else {
+        throw ConversationError(.internalError, "\(field) is \(confidence); a number from 0 to 1 is expected")
+    }
+    return confidence
+}
+
 /// The texts of a repeated string field.
 func texts(_ data: UnsafeMutablePointer<ProtobufCBinaryData>?, _ count: Int, _ field: String) throws(ConversationError) -> [String] {
     var strings: [String] = []

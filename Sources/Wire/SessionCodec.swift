@@ -113,7 +113,7 @@ private func wire(_ turn: Turn, _ arena: inout Arena) -> Kefu__Store__V1__Turn {
 
 private func turn(_ message: Kefu__Store__V1__Turn) throws(ConversationError) -> Turn {
     Turn(
-        seq: message.seq, intent: try text(message.intent, "turn.intent"), confidence: message.confidence,
+        seq: message.seq, intent: try text(message.intent, "turn.intent"), confidence: try finite(message.confidence, "turn.confidence"),
         at: Timestamp(milliseconds: message.at_ms), source: source(Kefu__Dialogue__V1__ReplySource(rawValue: message.source)))
 }
 

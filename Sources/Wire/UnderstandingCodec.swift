@@ -159,14 +159,6 @@ private func intent(_ message: Kefu__Understanding__V1__Intent) throws(Conversat
     Intent(name: try text(message.name, "intent.name"), confidence: try finite(message.confidence, "intent.confidence"))
 }
 
-/// A confidence that can be compared, and written as JSON.
-private func finite(_ confidence: Float, _ field: String) throws(ConversationError) -> Float {
-    guard confidence.isFinite else {
-        throw ConversationError(.internalError, "\(field) is \(confidence); a number from 0 to 1 is expected")
-    }
-    return confidence
-}
-
 private func wire(_ slot: RecognizedSlot, _ arena: inout Arena) -> Kefu__Understanding__V1__Slot {
     var message: Kefu__Understanding__V1__Slot = initial(kefu__understanding__v1__slot__init)
     message.name = arena.text(slot.value.name)

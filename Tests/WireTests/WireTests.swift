@@ -108,6 +108,14 @@ private func exampleReply() throws -> Reply {
 }
 
 @Suite struct SessionCodecTests {
+    @Test(arguments: [Float.nan, -.infinity]) func aConfidenceThatIsNoNumberIsRefused(confidence: Float) throws {
+        var session = try exampleSession()
+        session.remember(Turn(seq: 41, intent: "inform", confidence: confidence, at: Timestamp(milliseconds: 1), source: .template))
+        #expect(throws: ConversationError.self) { try SessionCodec.session(decoding: SessionCodec.state(session), uid: session.uid) }
+        let snapshot = SessionSnapshot(session, timeLeft: .seconds(1))
+        #expect(throws: ConversationError.self) { try DialogueCodec.session(decoding: DialogueCodec.session(snapshot)) }
+    }
+
     @Test func sessionsSurviveTheStore() throws {
         let session = try exampleSession()
         #expect(try SessionCodec.session(decoding: SessionCodec.state(session), uid: session.uid) == session)

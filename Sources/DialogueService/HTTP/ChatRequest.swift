@@ -30,6 +30,10 @@ struct ChatRequest: Decodable {
     ///
     /// - Throws: ``ConversationError`` of `.invalidArgument` that names the field which is at fault, and what was expected.
     static func message(in body: Data) throws(ConversationError) -> Message {
+        // In other encodings the depth would be counted wrongly.
+        guard String(validating: body, as: UTF8.self) != nil, !body.contains(0), !isNested(body, deeperThan: 64) else {
+            throw ConversationError(.invalidArgument, "the body is not JSON in UTF-8 of at most 64 levels; \(expected) is expected")
+        }
         let request: ChatRequest
         do {
             request = try JSONDecoder().decode(ChatRequest.self, from: body)
@@ -43,6 +47,28 @@ struct ChatRequest: Decodable {
         }
         return Message(
             uid: try UserID(request.uid), query: try Utterance(request.query), seq: request.seq == 0 ? nil : request.seq)
+    }
+
+    /// Whether arrays and objects stand in each other too deep. Foundation allows 512 levels, and traps where the text ends with the bracket that is one too many.
+    private static func isNested(_ body: Data, deeperThan limit: Int) -> Bool {
+        var depth = 0
+        var isText = false
+        var isEscaped = false
+        for byte in body {
+            if isEscaped {
+                isEscaped = false
+                continue
+            }
+            switch byte {
+            case UInt8(ascii: "\\") where isText: isEscaped = true
+            case UInt8(ascii: "\""): isText.toggle()
+            case UInt8(ascii: "["), UInt8(ascii: "{"): depth += isText ? 0 : 1
+            case UInt8(ascii: "]"), UInt8(ascii: "}"): depth -= isText ? 0 : 1
+            default: break
+            }
+            if depth > limit { return true }
+        }
+        return false
     }
 
     private static func fault(_ error: DecodingError) -> String {
