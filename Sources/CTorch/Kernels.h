@@ -15,8 +15,14 @@
 
 namespace {
 
-#if defined(__x86_64__)
-/// One version for each kind of processor; the right one is chosen when the library is loaded.
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CTORCH_UNDER_THREAD_SANITIZER
+#endif
+#endif
+
+#if defined(__x86_64__) && !defined(CTORCH_UNDER_THREAD_SANITIZER)
+/// One version for each kind of processor; the right one is chosen when the library is loaded, which is before Thread Sanitizer may be called.
 #define CTORCH_FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define CTORCH_FOR_EACH_PROCESSOR

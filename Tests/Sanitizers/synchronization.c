@@ -99,7 +99,8 @@ grpc_call_error grpc_call_start_batch(grpc_call *call, const grpc_op *ops, size_
 grpc_event grpc_completion_queue_next(grpc_completion_queue *queue, gpr_timespec deadline, void *reserved) {
     grpc_event event =
         NEXT("grpc_completion_queue_next", grpc_event (*)(grpc_completion_queue *, gpr_timespec, void *))(queue, deadline, reserved);
-    if (event.tag) acquire(event.tag);
+    // Other events leave the tag as it was.
+    if (event.type == GRPC_OP_COMPLETE) acquire(event.tag);
     return event;
 }
 

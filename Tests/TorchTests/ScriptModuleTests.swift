@@ -144,7 +144,11 @@ struct ScriptModuleTests {
         #expect(ids == [1, 2, 3, 4] && mask == [1, 1, 1, 0])
     }
 
-    @Test("memory does not grow over 2,000 forward passes and 50 loads")
+    @Test(
+        "memory does not grow over 2,000 forward passes and 50 loads",
+        .disabled(
+            if: getenv("ASAN_OPTIONS") != nil || getenv("TSAN_OPTIONS") != nil,
+            "a sanitizer keeps what was freed, and grows by itself; Leak Sanitizer looks at the passes of the other tests"))
     func memoryIsStable() async {
         // In a process of its own: other tests allocate too.
         await #expect(processExitsWith: .success) {
