@@ -125,7 +125,7 @@ at::Tensor gru_recurrence(const at::Tensor &gates, const at::Tensor &weight, con
 
 // MARK: Linear layers
 
-/// So many rows and outputs are multiplied at a time: more or fewer rows were slower on an Intel Xeon with AMX (2026-11-30).
+/// So many rows and outputs are multiplied at a time: fewer rows were slower, and more no faster, on an Intel Xeon with AMX (2026-11-30).
 constexpr int64_t tile_rows = 64, tile_outputs = 64;
 
 /// Whether a layer of these weights [N, K] can be computed by `tile_product`: the processor multiplies tiles of bfloat16, and the sizes are whole in them.
