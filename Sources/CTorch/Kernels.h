@@ -185,7 +185,8 @@ void tile_product(const at::Tensor &input, const at::Tensor &weight, int64_t out
   const int64_t padded = (rows + 15) / 16 * 16;
   at::Tensor left = at::empty({padded, inputs}, weight.options());
   uint16_t *left_bits = static_cast<uint16_t *>(left.mutable_data_ptr());
-  const at::Tensor source = input.contiguous();
+  // Float32, or bfloat16 from a layer before; whatever else a model may have made of it is converted.
+  const at::Tensor source = (input.scalar_type() == at::kBFloat16 ? input : input.to(at::kFloat)).contiguous();
   if (source.scalar_type() == at::kFloat) {
     round_all(source.const_data_ptr<float>(), left_bits, rows * inputs);
   } else {
@@ -274,7 +275,8 @@ void add_norm_row(const float *left, const float *right, const float *weight, co
 /// The layer norm of a sum over the last dimension. One pass over memory, where libtorch takes an operator for each.
 at::Tensor add_norm(const at::Tensor &left, const at::Tensor &right, const at::Tensor &weight, const at::Tensor &bias, double epsilon) {
   const int64_t width = weight.numel();
-  if (width % lanes != 0 || !left.sizes().equals(right.sizes())) return at::layer_norm(at::add(left, right), {width}, weight, bias, epsilon);
+  const bool plain = left.scalar_type() == at::kFloat && right.scalar_type() == at::kFloat && left.sizes().equals(right.sizes());
+  if (width % lanes != 0 || !plain) return at::layer_norm(at::add(left, right), {width}, weight, bias, epsilon);
   const at::Tensor a = left.contiguous(), b = right.contiguous();
   at::Tensor output = at::empty(a.sizes(), a.options());
   const int64_t rows = a.numel() / width;
