@@ -28,23 +28,29 @@ class BareModel:
 
     def seconds(self, rows: int, length: int, seconds: float, least: int = 3) -> list[float]:
         """How long each pass of a shape takes, one after the other for so long and at least so many times, after one that does not count."""
-        ids = (ctypes.c_int64 * (rows * length))(*[200 + i % 100 for i in range(rows * length)])
-        mask = (ctypes.c_int64 * (rows * length))(*[1] * (rows * length))
-        self._forward(ids, mask, rows, length)
-        times: list[float] = []
-        began = time.perf_counter()
-        while len(times) < least or time.perf_counter() - began < seconds:
-            start = time.perf_counter()
-            self._forward(ids, mask, rows, length)
-            times.append(time.perf_counter() - start)
-        return times
-
-    def _forward(self, ids: ctypes.Array, mask: ctypes.Array, rows: int, length: int) -> None:
+        # What the library is called with is put together once: only its own time counts.
+        count = rows * length
+        ids, mask = (ctypes.c_int64 * count)(*[200 + i % 100 for i in range(count)]), (ctypes.c_int64 * count)(*[1] * count)
         data = (ctypes.c_void_p * 2)(ctypes.addressof(ids), ctypes.addressof(mask))
         ranks, dimensions = (ctypes.c_int32 * 2)(2, 2), (ctypes.c_int64 * 4)(rows, length, rows, length)
         outputs, message = ctypes.c_void_p(), ctypes.c_char_p()
-        self._check(self.library.ctorch_module_forward(self.handle, data, ranks, dimensions, 2, byref(outputs), byref(message)), message)
-        self.library.ctorch_outputs_free(outputs)
+        outputs_address, message_address = byref(outputs), byref(message)
+        forward, free = self.library.ctorch_module_forward, self.library.ctorch_outputs_free
+
+        def one_pass() -> float:
+            start = time.perf_counter()
+            code = forward(self.handle, data, ranks, dimensions, 2, outputs_address, message_address)
+            took = time.perf_counter() - start
+            self._check(code, message)
+            free(outputs)
+            return took
+
+        one_pass()
+        times: list[float] = []
+        began = time.perf_counter()
+        while len(times) < least or time.perf_counter() - began < seconds:
+            times.append(one_pass())
+        return times
 
     @staticmethod
     def _check(code: int, message: ctypes.c_char_p) -> None:

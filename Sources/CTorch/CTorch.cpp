@@ -1,4 +1,4 @@
-// Self-contained C++20: `g++ -std=c++20 -shared -fPIC` builds it against any libtorch of the same version (see CONTRIBUTING.md).
+// Self-contained C++20: `clang++ -std=c++20 -O2 -shared -fPIC` (or g++) builds it against any libtorch of the same version (see CONTRIBUTING.md).
 #include "CTorch.h"
 #include "Rewriting.h"
 
@@ -532,6 +532,17 @@ ctorch_code ctorch_module_load(const char *path, const char *device, ctorch_prec
 }
 
 int64_t ctorch_module_bytes(const ctorch_module *module) { return module->bytes; }
+
+int64_t ctorch_module_operator_count(const ctorch_module *module, const char *name) {
+  int64_t count = 0;
+  char *message = nullptr;
+  guarded(&message, CTORCH_FAILED, [&] {
+    const c10::Symbol kind = c10::Symbol::fromQualString(name);
+    for (const torch::jit::Node *node : module->module.get_method("forward").graph()->nodes()) count += node->kind() == kind ? 1 : 0;
+  });
+  free(message);
+  return count;
+}
 
 void ctorch_module_free(ctorch_module *module) {
   char *message = nullptr;

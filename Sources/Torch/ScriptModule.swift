@@ -84,6 +84,10 @@ public final class ScriptModule {
 
     deinit { ctorch_module_free(handle) }
 
+    /// How many operators of a name, such as `aten::linear`, a forward pass calls, as the model was rewritten when it was loaded; those inside conditions, loops
+    /// and modules that could not be frozen are not counted. 0 for a name that is no operator's.
+    func operatorCount(_ name: String) -> Int { Int(ctorch_module_operator_count(handle, name)) }
+
     /// Runs one forward pass on token rows of one length.
     ///
     /// - Parameters:

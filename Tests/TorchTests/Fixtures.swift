@@ -34,6 +34,9 @@ enum Fixture {
     /// The same inputs, and what Python's torch gives for them with `tiles.pt`.
     static let tilesCases = read("expected-tiles.json")
 
+    /// The same inputs, and what Python's torch gives for them with `encoder.pt`.
+    static let encoderCases = read("expected-encoder.json")
+
     private static func read(_ name: String) -> [Case] {
         guard let data = FileManager.default.contents(atPath: path(name)) else { return [] }
         return (try? JSONDecoder().decode([Case].self, from: data)) ?? []

@@ -1,12 +1,13 @@
-import Glibc
+import Foundation
 import Testing
-import Torch
+
+@testable import Torch
 
 @Suite("Loaded modules")
 struct ScriptModuleTests {
     @Test("the cases were read")
     func casesAreThere() {
-        #expect(Fixture.cases.count == 6 && Fixture.wideCases.count == 6 && Fixture.tilesCases.count == 6)
+        #expect(Fixture.cases.count == 6 && Fixture.wideCases.count == 6 && Fixture.tilesCases.count == 6 && Fixture.encoderCases.count == 6)
     }
 
     @Test("outputs equal those of Python, whatever the file stores", arguments: Fixture.forms, Fixture.cases)
@@ -116,6 +117,36 @@ struct ScriptModuleTests {
                 #expect(difference > 0 && difference < 0.02, "\(expected)")
             }
         }
+    }
+
+    @Test("layers of an encoder and GRUs both ways are an operator each, and give what libtorch gives", arguments: [Precision.float32, .bfloat16])
+    func encoder(precision: Precision) throws {
+        guard precision == .float32 || precision.isSupportedOnCPU else { return }
+        let module = try ScriptModule(path: Fixture.path("encoder.pt"), precision: precision)
+        // Only a processor that multiplies tiles has them by layers; what computes in bfloat16 without it, by operators of libtorch.
+        let layers = module.operatorCount("kefu::encoder_layer")
+        #expect(precision == .float32 ? layers == 0 : [0, 3].contains(layers))
+        #expect(module.operatorCount("kefu::bidirectional_gru") == 2 && module.operatorCount("aten::gru") == 0)
+        #expect(module.operatorCount("kefu::add_norm") == (layers == 3 ? 1 : 7))
+        for expected in Fixture.encoderCases {
+            let outputs = try module.forward(
+                inputIDs: expected.inputIDs, attentionMask: expected.attentionMask, rows: expected.rows, length: expected.length)
+            for (output, values) in zip(outputs, [expected.intent, expected.slots]) {
+                let difference = largestDifference(output.values, values)
+                #expect(difference > 0 && difference < (precision == .float32 ? 1e-5 : 0.03), "\(expected)")
+            }
+        }
+    }
+
+    @Test("the shipped models are computed by operators of ours", arguments: ["ecommerce/4", "ecommerce-light/3"])
+    func shipped(name: String) throws {
+        let path = URL(filePath: #filePath).appending(path: "../../../Deploy/models/\(name)/model.pt").standardized.path
+        let module = try ScriptModule(path: path, precision: Precision.bfloat16.isSupportedOnCPU ? .bfloat16 : .float32)
+        #expect(module.operatorCount("kefu::bidirectional_gru") == 1)
+        #expect(module.operatorCount("aten::layer_norm") == 0)
+        let layers = name == "ecommerce/4" ? 6 : 2
+        #expect(
+            module.operatorCount("kefu::encoder_layer") == layers || module.operatorCount("kefu::add_norm") == 2 * layers + 1)
     }
 
     @Test("what cannot be frozen is computed in the precision that was asked for", .enabled(if: Precision.bfloat16.isSupportedOnCPU))

@@ -96,6 +96,10 @@ ctorch_code ctorch_module_load(const char *path, const char *device, ctorch_prec
 /// Bytes of all parameters, buffers and other tensor attributes, as converted; a tensor that several of them share counts once.
 int64_t ctorch_module_bytes(const ctorch_module *module);
 
+/// How many operators of a name, such as `aten::linear`, a forward pass of the module calls, as it was rewritten when it was loaded; those inside conditions,
+/// loops and modules that could not be frozen are not counted. 0 for a name that is no operator's.
+int64_t ctorch_module_operator_count(const ctorch_module *module, const char *name);
+
 /// Frees a module, and gives its memory back to the system or the GPU. No forward pass of it may be under way. NULL is allowed.
 void ctorch_module_free(ctorch_module *module);
 

@@ -101,6 +101,73 @@ class Tiles(nn.Module):
         return self.intent(x[:, 0]), self.slots(x)
 
 
+class EncoderLayer(nn.Module):
+    """A layer as Training/kefu_training/model.py writes it."""
+
+    def __init__(self, hidden: int, inner: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.parts, self.mixing = nn.Linear(hidden, 3 * hidden), nn.Linear(hidden, hidden)
+        self.up, self.down = nn.Linear(hidden, inner), nn.Linear(inner, hidden)
+        self.first, self.second = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
+
+    def forward(self, x: Tensor, attend: Tensor) -> Tensor:
+        batch, length, hidden = x.size(0), x.size(1), x.size(2)
+        parts = self.parts(x).view(batch, length, 3, self.heads, hidden // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = nn.functional.scaled_dot_product_attention(parts[0], parts[1], parts[2], attn_mask=attend)
+        x = self.first(x + self.mixing(mixed.transpose(1, 2).reshape(batch, length, hidden)))
+        return self.second(x + self.down(nn.functional.gelu(self.up(x))))
+
+
+class GRU(nn.Module):
+    def __init__(self, inputs: int, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.weights = nn.ParameterList([nn.Parameter(torch.randn(*shape) / 7) for shape in [(3 * size, inputs), (3 * size, size), (3 * size,), (3 * size,)]])
+
+    def forward(self, x: Tensor) -> Tensor:
+        start = torch.zeros(1, x.size(0), self.size, dtype=x.dtype, device=x.device)
+        weights = [self.weights[0], self.weights[1], self.weights[2], self.weights[3]]
+        return torch.gru(x, start, weights, True, 1, 0.0, False, False, True)[0]
+
+
+class TwoWays(nn.Module):
+    """Two GRUs, the second over positions in another order, whose states are gathered by the same order."""
+
+    def __init__(self, inputs: int, size: int) -> None:
+        super().__init__()
+        self.ahead, self.back = GRU(inputs, size), GRU(inputs, size)
+
+    def forward(self, x: Tensor, order: Tensor) -> Tensor:
+        ahead = self.ahead(x)
+        back = self.back(x.gather(1, order.expand(-1, -1, x.size(2))))
+        return torch.cat([ahead, back.gather(1, order.expand(-1, -1, back.size(2)))], dim=-1)
+
+
+class Encoder(nn.Module):
+    """What CTorch computes by an operator a layer: an encoder's, with heads of 48 and 32 dimensions and of 8, which are no whole vectors, and GRUs both ways, of
+    which the second order does not undo itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.positions, self.norm = nn.Embedding(VOCABULARY, 96), nn.Parameter(torch.randn(64, 96)), nn.LayerNorm(96)
+        self.layers = nn.ModuleList([EncoderLayer(96, 160, 2), EncoderLayer(96, 64, 3), EncoderLayer(96, 96, 12)])
+        self.mirrored, self.turned = TwoWays(96, 24), TwoWays(48, 16)
+        self.intent, self.slots = nn.Linear(32, INTENTS), nn.Linear(32, SLOTS)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.norm(self.words(input_ids) + self.positions[: input_ids.size(1)])
+        attend = attention_mask.to(torch.bool)[:, None, None, :]
+        for layer in self.layers:
+            x = layer(x, attend)
+        position = torch.arange(x.size(1), device=x.device).unsqueeze(0)
+        length = attention_mask.sum(1, keepdim=True)
+        mirror = torch.where(position < length, length - 1 - position, position).unsqueeze(-1)
+        turn = ((position + length) % x.size(1)).unsqueeze(-1)
+        x = self.turned(self.mirrored(x, mirror), turn)
+        return self.intent(x[:, 0]), self.slots(x)
+
+
 @torch.jit.interface
 class Part(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
@@ -217,7 +284,11 @@ def main() -> None:
     tiles.save(str(HERE / "tiles.pt"))
     torch.manual_seed(23)
     torch.jit.script(SwapsParts().eval()).save(str(HERE / "swaps-parts.pt"))
+    torch.manual_seed(24)
+    encoder = torch.jit.script(Encoder().eval())
+    encoder.save(str(HERE / "encoder.pt"))
     write_cases(tiles, "expected-tiles.json")
+    write_cases(encoder, "expected-encoder.json")
     write_cases(model, "expected.json")
     write_cases(wide, "expected-wide.json")
 
