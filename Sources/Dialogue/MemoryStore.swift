@@ -47,12 +47,12 @@ public final class MemoryStore: SessionStore {
             }
             var replies = stored?.replies ?? [:]
             if let reply = commit.reply { replies[commit.position] = reply }
-            let version = SessionVersion(sessionID: commit.session.id, number: (stored?.version.number ?? 0) + 1)
+            let version = SessionVersion(sessionID: commit.session.id, number: (stored?.version.number ?? 0) + 1, commit: "")
             entries[commit.session.uid] = Entry(
                 session: commit.session, version: version, replies: replies, recent: commit.recent,
                 expiresAt: now.advanced(by: commit.session.timeToLive))
             sweep(&entries, now)
-            return .committed
+            return .committed(version)
         }
     }
 

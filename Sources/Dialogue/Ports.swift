@@ -51,16 +51,22 @@ public protocol SessionStore: Sendable {
 }
 
 /// Names one stored state of one session; it differs after every commit, and from any earlier session of the same user.
+///
+/// A store that is replicated may count one number twice: what its old primary committed last, nobody else may have, and the new primary commits another
+/// state under the same number. So a commit has a name of its own, too.
 public struct SessionVersion: Sendable, Hashable {
     /// The id of the session.
     public var sessionID: String
     /// How often it was committed.
     public var number: UInt64
+    /// What no other commit is called; empty where the store counts alone.
+    public var commit: String
 
-    /// A version by session and number.
-    public init(sessionID: String, number: UInt64) {
+    /// A version by session, number and commit.
+    public init(sessionID: String, number: UInt64, commit: String) {
         self.sessionID = sessionID
         self.number = number
+        self.commit = commit
     }
 }
 
@@ -151,8 +157,13 @@ public struct SessionCommit: Sendable, Hashable {
 
 /// What became of a commit.
 public enum CommitResult: Sendable, Hashable {
-    /// It is kept.
-    case committed
+    /// It is kept, as this version.
+    case committed(SessionVersion)
     /// Another writer was first, and nothing was changed: this is what is stored now (nil: no session).
     case conflict(VersionedSession?)
+
+    /// Whether it is kept.
+    public var isCommitted: Bool {
+        if case .committed = self { true } else { false }
+    }
 }

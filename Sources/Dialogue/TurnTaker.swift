@@ -67,7 +67,11 @@ public struct TurnTaker: Sendable {
                     return TakenTurn(reply: reply, sessionID: session.id)
                 }
                 // The ring moved on, or the session ended, since it was loaded: look again.
+                let before = loaded?.version
                 loaded = try await store.load(message.uid, deadline: deadline)
+                if loaded?.version == before {
+                    throw ConversationError(.aborted, "seq \(seq) was answered, and its reply is not kept")
+                }
                 try checkpoint(deadline)
                 continue
             case .tooOld:
@@ -153,8 +157,8 @@ public struct TurnTaker: Sendable {
             if loaded == nil {
                 // The call's key names the session. A message that is sent again must find it, even where this turn's commit fails.
                 switch try await store.commit(SessionCommit(beginning: session), expected: nil, deadline: deadline) {
-                case .committed:
-                    loaded = VersionedSession(session: session, version: SessionVersion(sessionID: session.id, number: 1))
+                case .committed(let version):
+                    loaded = VersionedSession(session: session, version: version)
                 case .conflict(let current):
                     loaded = current
                     return nil

@@ -12,10 +12,10 @@ extension HandOffDesk {
     {
         let positions = 0..<AnsweredSequence.limit
         let names: [RedisBytes] =
-            ["schema", "id", "version", "state", "recent", "until", "outbox", "since", "reason"] + positions.map { "reply:\($0)" }
-            + positions.map { "query:\($0)" }
+            RedisSessionStore.sessionFields + ["since", "reason"] + positions.map { "reply:\($0)" } + positions.map { "query:\($0)" }
+        let first = RedisSessionStore.sessionFields.count
         guard let values = try await store.send(["HMGET", RedisSessionStore.key(uid)] + names, deadline).array, values.count == names.count,
-            let loaded = try store.session(.array(Array(values.prefix(7))), of: uid)
+            let loaded = try store.session(.array(Array(values.prefix(first))), of: uid)
         else { return nil }
         let session = loaded.session
         let domain = domain()
@@ -23,10 +23,10 @@ extension HandOffDesk {
         var replies: [UInt64: Reply] = [:]
         var queries: [UInt64: String] = [:]
         for position in positions {
-            if let bytes = values[9 + position].bytes, let reply = try store.reply(bytes, "reply:\(position)", uid) {
+            if let bytes = values[first + 2 + position].bytes, let reply = try store.reply(bytes, "reply:\(position)", uid) {
                 replies[reply.seq] = reply
             }
-            if let bytes = values[9 + positions.count + position].bytes {
+            if let bytes = values[first + 2 + positions.count + position].bytes {
                 let query = try store.stored(bytes, "query:\(position)", uid) { bytes throws(ConversationError) in
                     try DeskCodec.query(decoding: bytes)
                 }
@@ -51,8 +51,8 @@ extension HandOffDesk {
         let flow = session.flows.last?.name
         return HandedOffConversation(
             uid: uid, sessionID: session.id,
-            waitingSince: values[7].string.flatMap { Int64($0) }.map(Timestamp.init(milliseconds:)) ?? session.updatedAt,
-            reason: values[8].string ?? "", flow: flow, flowTitle: flow.map(domain.title(ofFlow:)),
+            waitingSince: values[first].string.flatMap { Int64($0) }.map(Timestamp.init(milliseconds:)) ?? session.updatedAt,
+            reason: values[first + 1].string ?? "", flow: flow, flowTitle: flow.map(domain.title(ofFlow:)),
             suspendedFlows: session.flows.dropLast().map(\.name), slots: slots, turns: turns, unseen: loaded.outbox.messages)
     }
 }

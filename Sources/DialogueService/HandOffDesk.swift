@@ -210,7 +210,7 @@ public struct HandOffDesk: WaitingIndex {
             if redis.call('HGET', KEYS[1], 'commit') == ARGV[3] then return {'done'} end
 
             """ + holds + """
-                if f[7] ~= ARGV[4] then return {'conflict'} end
+                if f[7] ~= ARGV[4] or (f[8] or '') ~= ARGV[8] then return {'conflict'} end
                 redis.call('HSET', KEYS[1], 'state', ARGV[5], 'version', ARGV[6], 'schema', ARGV[7], 'commit', ARGV[3], 'handed_off', '0')
                 redis.call('HDEL', KEYS[1], 'agent', 'lease', 'until', 'span', 'number', 'reason', 'since')
                 redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -261,6 +261,7 @@ public struct HandOffDesk: WaitingIndex {
             let arguments: [RedisBytes] = [
                 RedisBytes(lease), timeToLive, token, RedisBytes(loaded.version.number),
                 try store.sealed(SessionCodec.state(session), "state", uid), RedisBytes(loaded.version.number &+ 1), store.schema,
+                RedisBytes(loaded.version.commit),
             ]
             if try await words(Self.giveBackScript, uid, arguments, deadline).first != "conflict" { return }
             if Task.isCancelled { throw ConversationError(.cancelled, "the caller no longer waits") }

@@ -5,7 +5,8 @@ import Wire
 
 /// Keeps each session in one Redis hash, `chat:{uid}` (the braces are literal: a Redis Cluster hash tag).
 ///
-/// Fields: `schema` (the form of the others), `id` and `version` (what a commit must expect), `commit` (the token of the last commit),
+/// Fields: `schema` (the form of the others), `id`, `version` and `commit` (what a commit must expect: the session, how often it was
+/// committed, and the token of the last commit),
 /// `state` (a `kefu.store.v1.SessionState`), `reply:0` to `reply:15` (the last replies as `kefu.dialogue.v1.ReplyResponse`), `query:0` to
 /// `query:15` (the messages they answer), `recent` (the last lines, for small talk), and what ``HandOffDesk`` writes: `handed_off`, `since`, `reason`,
 /// `agent`, `lease`, `until`, `number`, `outbox`. Its size is bounded whatever the session's age, and its time to live starts anew at every commit;
@@ -42,24 +43,25 @@ public struct RedisSessionStore: SessionStore {
         self.newToken = newToken
     }
 
-    /// Compares the version, writes, and starts the time to live anew, all or nothing. Returns 1, or what is stored where that is not what
+    /// Compares the version, of which only the name of the commit tells two masters' apart, writes, and starts the time to live anew, all or nothing. Returns 1, or what is stored where that is not what
     /// was expected. A commit that is already there (its answer was lost, and it was sent again) returns 1 and writes nothing.
     private static let commitScript = RedisScript(
         """
         local now = redis.call('HMGET', KEYS[1], 'schema', 'id', 'version', 'state', 'recent', 'until', 'outbox', 'commit')
         if now[8] == ARGV[3] then return 1 end
-        if (now[2] or '') ~= ARGV[1] or (now[3] or '') ~= ARGV[2] then
-            return {now[1], now[2], now[3], now[4], now[5], now[6], now[7]}
-        end
-        redis.call('HSET', KEYS[1], 'commit', ARGV[3], unpack(ARGV, 6))
+        if (now[2] or '') ~= ARGV[1] or (now[3] or '') ~= ARGV[2] or (now[8] or '') ~= ARGV[6] then return now end
+        redis.call('HSET', KEYS[1], 'commit', ARGV[3], unpack(ARGV, 7))
         if ARGV[5] ~= '0' then redis.call('HSET', KEYS[1], 'outbox', string.sub(now[7] or '', ARGV[5] + 1)) end
         redis.call('PEXPIRE', KEYS[1], ARGV[4])
         return 1
         """)
 
+    /// What ``session(_:of:)`` reads, in this order.
+    static let sessionFields: [RedisBytes] = ["schema", "id", "version", "state", "recent", "until", "outbox", "commit"]
+
     /// The session of a user, and the version to commit against.
     public func load(_ uid: UserID, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> VersionedSession? {
-        let fields = try await send(["HMGET", Self.key(uid), "schema", "id", "version", "state", "recent", "until", "outbox"], deadline)
+        let fields = try await send(["HMGET", Self.key(uid)] + Self.sessionFields, deadline)
         return try session(fields, of: uid)
     }
 
@@ -85,8 +87,9 @@ public struct RedisSessionStore: SessionStore {
         async throws(ConversationError) -> CommitResult
     {
         let uid = commit.session.uid
+        let version = SessionVersion(sessionID: commit.session.id, number: (expected?.number ?? 0) &+ 1, commit: "\(newToken())")
         var fields: [RedisBytes] = [
-            "schema", schema, "id", RedisBytes(commit.session.id), "version", RedisBytes((expected?.number ?? 0) &+ 1),
+            "schema", schema, "id", RedisBytes(version.sessionID), "version", RedisBytes(version.number),
             "state", try sealed(SessionCodec.state(commit.session), "state", uid), "handed_off", commit.session.handedOff ? "1" : "0",
         ]
         if let reply = commit.reply {
@@ -101,20 +104,21 @@ public struct RedisSessionStore: SessionStore {
             fields += ["reason", RedisBytes(reason.word), "since", RedisBytes(commit.session.updatedAt.milliseconds)]
         }
         return try await write(
-            fields, uid: uid, expected: expected, timeToLive: commit.session.timeToLive, outboxLength: commit.outboxLength,
+            fields, uid: uid, version: version, expected: expected, timeToLive: commit.session.timeToLive,
+            outboxLength: commit.outboxLength,
             deadline: deadline)
     }
 
     /// Writes fields in one step, if what is stored is still `expected`. A write whose answer was lost is sent again, until the deadline: it is
     /// written once.
     func write(
-        _ fields: [RedisBytes], uid: UserID, expected: SessionVersion?, timeToLive: Duration, outboxLength: Int,
+        _ fields: [RedisBytes], uid: UserID, version: SessionVersion, expected: SessionVersion?, timeToLive: Duration, outboxLength: Int,
         deadline: ContinuousClock.Instant?
     ) async throws(ConversationError) -> CommitResult {
         let arguments: [RedisBytes] =
             [
-                RedisBytes(expected?.sessionID ?? ""), RedisBytes(expected.map { "\($0.number)" } ?? ""), RedisBytes(newToken()),
-                RedisBytes(timeToLive.milliseconds), RedisBytes(outboxLength),
+                RedisBytes(expected?.sessionID ?? ""), RedisBytes(expected.map { "\($0.number)" } ?? ""), RedisBytes(version.commit),
+                RedisBytes(timeToLive.milliseconds), RedisBytes(outboxLength), RedisBytes(expected?.commit ?? ""),
             ] + fields
         while true {
             let answer: RedisValue
@@ -128,7 +132,7 @@ public struct RedisSessionStore: SessionStore {
                 }
                 continue
             }
-            if case .integer = answer { return .committed }
+            if case .integer = answer { return .committed(version) }
             return .conflict(try session(answer, of: uid))
         }
     }
@@ -162,11 +166,12 @@ public struct RedisSessionStore: SessionStore {
         return deadline.map { min($0, own) } ?? own
     }
 
-    /// The session in the fields schema, id, version, state, recent, until and outbox; nil where there is none.
+    /// The session in the values of ``sessionFields``; nil where there is none.
     func session(_ fields: RedisValue, of uid: UserID) throws(ConversationError) -> VersionedSession? {
-        guard case .array(let values) = fields, values.count == 7 else {
+        guard case .array(let values) = fields, values.count == Self.sessionFields.count else {
             // The answer itself is not shown: what customers say may be in it.
-            throw ConversationError(.internalError, "Redis gave something else where seven fields of a session were expected")
+            throw ConversationError(
+                .internalError, "Redis gave something else where \(Self.sessionFields.count) fields of a session were expected")
         }
         guard let schema = values[0].string, let id = values[1].string, let number = values[2].string.flatMap(UInt64.init),
             let state = values[3].bytes
@@ -178,7 +183,8 @@ public struct RedisSessionStore: SessionStore {
         let session = try stored(state, "state", uid) { bytes throws(ConversationError) in
             try SessionCodec.session(decoding: bytes, uid: uid)
         }
-        var loaded = VersionedSession(session: session, version: SessionVersion(sessionID: id, number: number))
+        let version = SessionVersion(sessionID: id, number: number, commit: values[7].string ?? "")
+        var loaded = VersionedSession(session: session, version: version)
         if let recent = values[4].bytes {
             loaded.recent = try stored(recent, "recent", uid) { bytes throws(ConversationError) in try DeskCodec.recent(decoding: bytes) }
         }

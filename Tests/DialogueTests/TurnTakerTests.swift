@@ -42,6 +42,27 @@ private struct ContendedStore: SessionStore {
     }
 }
 
+/// A store that has lost the replies of a session.
+private struct ForgetfulStore: SessionStore {
+    let store: MemoryStore
+
+    func load(_ uid: UserID, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> VersionedSession? {
+        try await store.load(uid, deadline: deadline)
+    }
+    func reply(_ uid: UserID, seq: UInt64, position: Int, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> Reply? {
+        nil
+    }
+    func commit(_ commit: SessionCommit, expected: SessionVersion?, deadline: ContinuousClock.Instant?)
+        async throws(ConversationError) -> CommitResult
+    { try await store.commit(commit, expected: expected, deadline: deadline) }
+    func timeLeft(_ uid: UserID, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> Duration? {
+        try await store.timeLeft(uid, deadline: deadline)
+    }
+    func end(_ uid: UserID, deadline: ContinuousClock.Instant?) async throws(ConversationError) -> Bool {
+        try await store.end(uid, deadline: deadline)
+    }
+}
+
 /// A store that cannot be reached.
 private struct AbsentStore: SessionStore {
     private var away: ConversationError { ConversationError(.unavailable, "away") }
@@ -123,6 +144,17 @@ private struct AbsentStore: SessionStore {
             try await turns.reply(to: message("你好", 1), deadline: nil)
         } throws: { ($0 as? ConversationError)?.code == .aborted }
         #expect(try await turns.reply(to: message("你好", 2), deadline: nil).replayed)
+    }
+
+    @Test func anAnsweredSeqWhoseReplyIsGoneIsAborted() async throws {
+        let store = MemoryStore(now: { Timestamp(milliseconds: 1_000_000) })
+        let turns = TurnTaker(
+            domain: domain, store: ForgetfulStore(store: store), recognizer: ScriptedRecognizer(Self.greeting), environment: environment)
+        _ = try await turns.reply(to: message("你好", 1), deadline: nil)
+        await #expect {
+            try await turns.reply(to: message("你好", 1), deadline: nil)
+        } throws: { ($0 as? ConversationError)?.code == .aborted }
+        #expect(try await turns.reply(to: message("你好", 2), deadline: nil).session.turns == 2)
     }
 
     @Test func aConflictDecidesAgainWithoutAskingTheModelTwice() async throws {
@@ -217,14 +249,14 @@ private struct AbsentStore: SessionStore {
         let reply = Reply(
             uid: uid, seq: 1, text: "好", source: .template, recognition: nil, session: SessionSnapshot(session, timeLeft: .seconds(10)))
         let commit = SessionCommit(session: session, reply: reply, position: 0)
-        #expect(try await store.commit(commit, expected: nil, deadline: nil) == .committed)
+        #expect(try await store.commit(commit, expected: nil, deadline: nil).isCommitted)
         clock.now.withLock { $0 = Timestamp(milliseconds: 4_000) }
         #expect(try await store.timeLeft(uid, deadline: nil) == .seconds(6))
         #expect(try await store.reply(uid, seq: 1, position: 0, deadline: nil) == reply)
         #expect(try await store.reply(uid, seq: 2, position: 0, deadline: nil) == nil)
-        #expect(try await store.commit(commit, expected: nil, deadline: nil) != .committed)
+        #expect(try await !store.commit(commit, expected: nil, deadline: nil).isCommitted)
         clock.now.withLock { $0 = Timestamp(milliseconds: 10_000) }
         #expect(try await store.load(uid, deadline: nil) == nil)
-        #expect(try await store.commit(commit, expected: nil, deadline: nil) == .committed)
+        #expect(try await store.commit(commit, expected: nil, deadline: nil).isCommitted)
     }
 }

@@ -204,10 +204,10 @@ def fields(*values):
     return b"".join(part(value if isinstance(value, bytes) else value.encode()) for value in values)
 
 
-seed("session", "kept", b"\0" + fields("1", "s-1", "4", state, recent, "1796026300000", outbox))
-seed("session", "sealed", b"\1" + fields("2", "s-1", "4", state, recent, "", outbox + outbox))
-seed("session", "none", b"\0" + fields("", "", "", "", "", "", ""))
-seed("session", "reply", b"\2*7\r\n$1\r\n1\r\n$1\r\ns\r\n$1\r\n4\r\n$%d\r\n%s\r\n$-1\r\n$-1\r\n$-1\r\n" % (len(bare), bare))
+seed("session", "kept", b"\0" + fields("1", "s-1", "4", state, recent, "1796026300000", outbox, "7"))
+seed("session", "sealed", b"\1" + fields("2", "s-1", "4", state, recent, "", outbox + outbox, "7"))
+seed("session", "none", b"\0" + fields("", "", "", "", "", "", "", ""))
+seed("session", "reply", b"\2*8\r\n$1\r\n1\r\n$1\r\ns\r\n$1\r\n4\r\n$%d\r\n%s\r\n$-1\r\n$-1\r\n$-1\r\n$1\r\n7\r\n" % (len(bare), bare))
 seed("sealed", "open", b"\0" + b"\0\1\3new" + bytes(range(12)) + b"ciphertext" + bytes(16))
 seed("sealed", "seal", b"\1" + state[:100])
 seed("sealed", "keys", b"\2# keys\nnew BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n old-1\tCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=\n")

@@ -63,7 +63,7 @@ import Testing
         session.flows = [FlowInProgress(name: "refund_request", asked: ["order_id"])]
         let first = commit(session, seq: 1)
         try await desk.add(uid, since: Self.now(), isNew: true, deadline: soon)
-        #expect(try await store.commit(first, expected: nil, deadline: soon) == .committed)
+        #expect(try await store.commit(first, expected: nil, deadline: soon).isCommitted)
         return first.session
     }
 
@@ -86,7 +86,7 @@ import Testing
             // Between the turn's load and its commit:
             _ = try await desk.say("第二句", to: uid, lease: lease.token, number: 2, deadline: soon)
             let turn = commit(session, seq: 2, outboxLength: loaded.outbox.length, messages: loaded.outbox.messages)
-            #expect(try await store.commit(turn, expected: loaded.version, deadline: soon) == .committed)
+            #expect(try await store.commit(turn, expected: loaded.version, deadline: soon).isCommitted)
             #expect(try await store.load(uid, deadline: soon)?.outbox.messages.map(\.text) == ["第二句"])
             let read = try #require(try await desk.read(uid, masked: false, soon))
             #expect(read.turns.map(\.query) == ["消息1", "消息2"] && read.turns.map(\.reply) == ["第1轮", "第2轮"])

@@ -7,7 +7,8 @@ import Testing
 struct ScriptModuleTests {
     @Test("the cases were read")
     func casesAreThere() {
-        #expect(Fixture.cases.count == 6 && Fixture.wideCases.count == 6 && Fixture.tilesCases.count == 6 && Fixture.encoderCases.count == 6)
+        #expect(
+            Fixture.cases.count == 6 && Fixture.wideCases.count == 6 && Fixture.tilesCases.count == 6 && Fixture.encoderCases.count == 6)
     }
 
     @Test("outputs equal those of Python, whatever the file stores", arguments: Fixture.forms, Fixture.cases)
@@ -119,7 +120,9 @@ struct ScriptModuleTests {
         }
     }
 
-    @Test("layers of an encoder and GRUs both ways are an operator each, and give what libtorch gives", arguments: [Precision.float32, .bfloat16])
+    @Test(
+        "layers of an encoder and GRUs both ways are an operator each, and give what libtorch gives",
+        arguments: [Precision.float32, .bfloat16])
     func encoder(precision: Precision) throws {
         guard precision == .float32 || precision.isSupportedOnCPU else { return }
         let module = try ScriptModule(path: Fixture.path("encoder.pt"), precision: precision)

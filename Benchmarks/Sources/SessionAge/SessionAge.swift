@@ -102,7 +102,7 @@ final class Customer {
         let commit = SessionCommit(
             session: session, reply: reply, position: position, query: "我的订单号是\(1_000_000 + turn)",
             recent: (0..<6).map { "第\($0)句 \(1_000_000 + turn)" })
-        guard try await store.commit(commit, expected: loaded?.version, deadline: deadline) == .committed else {
+        guard try await store.commit(commit, expected: loaded?.version, deadline: deadline).isCommitted else {
             throw ConversationError(.aborted, "not committed")
         }
     }

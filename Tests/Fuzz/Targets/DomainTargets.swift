@@ -20,10 +20,13 @@ extension FuzzTarget {
         let number = parts.choice(7)
         guard let smallest = try? smallest.get() else { fatalError("the small domain is refused: \(smallest)") }
         let file = ParsedFile(Data(parts.bytes), missing: "")
+        let findings = Findings()
+        let source = SourceFile(path: "input", file, findings: findings)
         do {
+            // What is no YAML is told before the other files are looked at: most inputs are.
+            if source.root == nil { throw DomainError(diagnostics: findings.sorted) }
             if number == 6 {
-                let findings = Findings()
-                let conversations = RecordedConversation.read(SourceFile(path: "conversations", file, findings: findings), domain: smallest)
+                let conversations = RecordedConversation.read(source, domain: smallest)
                 for conversation in conversations { require(conversation.line >= 1, "a conversation in line \(conversation.line)") }
                 if !findings.diagnostics.isEmpty { throw DomainError(diagnostics: findings.sorted) }
             } else {

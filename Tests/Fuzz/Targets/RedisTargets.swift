@@ -120,7 +120,7 @@ extension FuzzTarget {
         RedisSessionStore(client: RedisClient(.init(endpoint: .unix(path: "/nowhere"))), keys: $0)
     }
 
-    /// A session as Redis gives it: seven fields, whatever is in them.
+    /// A session as Redis gives it: its fields, whatever is in them.
     private static let sessionFields = FuzzTarget("session", maximumLength: 1024) { input in
         var parts = Parts(input)
         let choice = parts.choice(4)
@@ -128,7 +128,7 @@ extension FuzzTarget {
         let store = stores[choice & 1]
         if choice < 2 {
             var fields: [RedisValue] = []
-            for _ in 0..<7 {
+            for _ in RedisSessionStore.sessionFields {
                 let bytes = parts.part()
                 fields.append(bytes.isEmpty ? .null : .bulk(bytes))
             }
