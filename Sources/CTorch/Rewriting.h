@@ -253,6 +253,8 @@ std::optional<SelfAttention> self_attention(torch::jit::Value *value, torch::jit
       !is_constant(attention->input(5), false) || !is_constant(attention->input(6), c10::IValue()) || !is_constant(attention->input(7), false)) {
     return std::nullopt;
   }
+  // Without a mask there is nothing to hand on.
+  if (attention->input(3)->type()->kind() != c10::TypeKind::TensorType) return std::nullopt;
   torch::jit::Value *split = nullptr;
   for (int64_t i = 0; i < 3; ++i) {
     torch::jit::Node *part = attention->input(i)->node();

@@ -6,6 +6,7 @@ Run with the interpreter that has torch: python generate.py. The weights come fr
 import json
 import math
 import pathlib
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -111,7 +112,7 @@ class EncoderLayer(nn.Module):
         self.up, self.down = nn.Linear(hidden, inner), nn.Linear(inner, hidden)
         self.first, self.second = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
 
-    def forward(self, x: Tensor, attend: Tensor) -> Tensor:
+    def forward(self, x: Tensor, attend: Optional[Tensor]) -> Tensor:
         batch, length, hidden = x.size(0), x.size(1), x.size(2)
         parts = self.parts(x).view(batch, length, 3, self.heads, hidden // self.heads).permute(2, 0, 3, 1, 4)
         mixed = nn.functional.scaled_dot_product_attention(parts[0], parts[1], parts[2], attn_mask=attend)
@@ -146,12 +147,13 @@ class TwoWays(nn.Module):
 
 class Encoder(nn.Module):
     """What CTorch computes by an operator a layer: an encoder's, with heads of 48 and 32 dimensions and of 8, which are no whole vectors, and GRUs both ways, of
-    which the second order does not undo itself."""
+    which the second order does not undo itself. A layer without a mask is left to operators of its parts."""
 
     def __init__(self) -> None:
         super().__init__()
         self.words, self.positions, self.norm = nn.Embedding(VOCABULARY, 96), nn.Parameter(torch.randn(64, 96)), nn.LayerNorm(96)
         self.layers = nn.ModuleList([EncoderLayer(96, 160, 2), EncoderLayer(96, 64, 3), EncoderLayer(96, 96, 12)])
+        self.unmasked = EncoderLayer(96, 64, 3)
         self.mirrored, self.turned = TwoWays(96, 24), TwoWays(48, 16)
         self.intent, self.slots = nn.Linear(32, INTENTS), nn.Linear(32, SLOTS)
 
@@ -160,6 +162,7 @@ class Encoder(nn.Module):
         attend = attention_mask.to(torch.bool)[:, None, None, :]
         for layer in self.layers:
             x = layer(x, attend)
+        x = self.unmasked(x, None)
         position = torch.arange(x.size(1), device=x.device).unsqueeze(0)
         length = attention_mask.sum(1, keepdim=True)
         mirror = torch.where(position < length, length - 1 - position, position).unsqueeze(-1)
