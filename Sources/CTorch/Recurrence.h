@@ -74,7 +74,7 @@ void multiply_states(const float *state, const float *weight, float *hidden, int
   for (; rows > 0; --rows, state += width, hidden += 3 * width) multiply_state<1>(state, weight, hidden, width);
 }
 
-/// From so many rows on a call of libtorch's pays.
+/// Beyond so many rows a call of libtorch's is as fast.
 constexpr int64_t most_rows_multiplied = 8;
 
 /// The recurrence of a GRU, from a state of zeros: what the input gives each gate [B, S, 3H], positions `stride` apart, and weights [H, 3H] to the states, positions
