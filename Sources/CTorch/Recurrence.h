@@ -41,7 +41,7 @@ __attribute__((always_inline)) inline void multiply_columns(const float *state, 
 /// The products of so many states and the weights [H, 3H]. (A call of libtorch's takes longer than the product of a narrow layer.)
 template <int64_t rows>
 __attribute__((always_inline)) inline void multiply_state(const float *state, const float *weight, float *hidden, int64_t width) {
-  // Sixteen sums or so: fewer wait for each other, more do not fit into the registers.
+  // Eight sums at once, or four of each of four rows: fewer wait for each other, and more do not fit into the registers.
   constexpr int64_t most = rows == 1 ? 8 : 4;
   int64_t column = 0;
   for (; column + most * lanes <= 3 * width; column += most * lanes) multiply_columns<rows, most>(state, weight + column, hidden + column, width);
